@@ -1,0 +1,1 @@
+"""The file as written: header, IFDs and tags. No dtype, no CRS, no Zarr."""
