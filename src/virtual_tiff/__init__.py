@@ -1,0 +1,63 @@
+"""TIFF and COG archives as Zarr, without copying pixels.
+
+Public names are imported when they are first used, so that importing a codec stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from virtual_tiff.errors import (
+        ConformError,
+        DecodeError,
+        FormatError,
+        LimitError,
+        SourceError,
+        TargetError,
+        UnsupportedError,
+        UsageError,
+        VirtualTiffError,
+    )
+    from virtual_tiff.parser import VirtualTIFF
+    from virtual_tiff.tiff.parse import Limits
+
+_HOMES = {
+    "ConformError": "errors",
+    "DecodeError": "errors",
+    "FormatError": "errors",
+    "LimitError": "errors",
+    "Limits": "tiff.parse",
+    "SourceError": "errors",
+    "TargetError": "errors",
+    "UnsupportedError": "errors",
+    "UsageError": "errors",
+    "VirtualTIFF": "parser",
+    "VirtualTiffError": "errors",
+}
+
+__all__ = [
+    "ConformError",
+    "DecodeError",
+    "FormatError",
+    "LimitError",
+    "Limits",
+    "SourceError",
+    "TargetError",
+    "UnsupportedError",
+    "UsageError",
+    "VirtualTIFF",
+    "VirtualTiffError",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (PEP 562)
+    if name in _HOMES:
+        return getattr(import_module(f"virtual_tiff.{_HOMES[name]}"), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from virtual_tiff.tiff.ifd import IfdPath
+from virtual_tiff.chain import CodecJson, Portability, codec_chain
+from virtual_tiff.chunks import ChunkOptions, ChunkPlan, plan_chunks
+from virtual_tiff.errors import FormatError, VirtualTiffError
+from virtual_tiff.inline import padded_chunk
+from virtual_tiff.layout import SegmentLayout, segment_layout
+from virtual_tiff.segments import Positions, segment_ranges
+from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
+from virtual_tiff.tiff.parse import load_tags
+from virtual_tiff.tiff.tags import Tags
+
+type Steps[T] = Generator[Sequence[tuple[int, int]], Sequence[bytes], T]
+"""A computation that yields the byte ranges (start, end) it needs and is sent their bytes."""
+
+LAYOUT_TAGS = (
+    Tags.TileOffsets,
+    Tags.TileByteCounts,
+    Tags.StripOffsets,
+    Tags.StripByteCounts,
+    Tags.BitsPerSample,
+    Tags.SampleFormat,
+    Tags.JPEGTables,
+    Tags.ColorMap,
+)
+"""Tags that the layout of the pixels may need and that may be large enough to be deferred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +52,120 @@ class VirtualArray:
     chunk_shape: tuple[int, ...]
     dimension_names: tuple[str, ...]
     dtype: np.dtype[Any]
-    codecs: tuple[Mapping[str, Any], ...]
+    codecs: tuple[CodecJson, ...]
     fill_value: bool | float | complex
-    offsets: npt.NDArray[np.uint64]
-    lengths: npt.NDArray[np.uint64]
+    offsets: Positions
+    lengths: Positions
     inlined: Mapping[tuple[int, ...], bytes] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    portability: Literal["core", "segment"] = "core"
+    portability: Portability = "core"
     warnings: tuple[str, ...] = ()
 
     @property
     def grid(self) -> tuple[int, ...]:
         """Number of chunks along each axis."""
         return tuple(self.offsets.shape)
+
+    def zarr_json(self, *, separator: Literal[".", "/"] = "/") -> dict[str, Any]:
+        """Return the array's ``zarr.json`` as a dictionary of JSON values.
+
+        References
+        ----------
+        Zarr core specification 3.1, array metadata.
+        """
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": list(self.shape),
+            "data_type": self.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.chunk_shape)}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": separator}},
+            "fill_value": fill_value_json(self.fill_value),
+            "codecs": [dict(codec) for codec in self.codecs],
+            "attributes": dict(self.attributes),
+            "dimension_names": list(self.dimension_names),
+            "storage_transformers": [],
+        }
+
+
+def fill_value_json(value: complex) -> bool | float | str | list[Any]:
+    """Return a scalar as Zarr's JSON writes fill values: NaN and infinities as words, complex numbers as pairs."""
+    if isinstance(value, complex):
+        return [fill_value_json(value.real), fill_value_json(value.imag)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | None = None) -> Steps[VirtualArray]:
+    """Describe the image of one IFD as a Zarr array of byte ranges.
+
+    Sans I/O: run it with :meth:`virtual_tiff.tiff.source.Source.run`.
+
+    Returns
+    -------
+    VirtualArray
+        Of shape (y, x) for one band, else (band, y, x).
+
+    Raises
+    ------
+    VirtualTiffError
+        When the IFD holds no image, or one that is refused; the error names the feature.
+    """
+    ifd = tiff.ifd(path)
+    try:
+        return (yield from _virtual_array(tiff, ifd, options or ChunkOptions()))
+    except VirtualTiffError as error:
+        raise error.at(url=tiff.url, ifd=ifd.path) from error.__cause__
+
+
+def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Steps[VirtualArray]:
+    ifd = yield from load_tags(ifd, tuple(tag for tag in LAYOUT_TAGS if tag in ifd))
+    layout = segment_layout(tiff, ifd)
+    ranges = segment_ranges(tiff, ifd, layout)
+    plan = plan_chunks(layout, ranges, options)
+    inlined = yield from _inline(layout, plan)
+    lengths = plan.lengths
+    if inlined:
+        lengths = lengths.copy()
+        for index in inlined:
+            lengths[index] = 0
+    shape, chunk_shape, names = _axes(layout, plan)
+    grid = tuple(-(-size // chunk) for size, chunk in zip(shape, chunk_shape, strict=True))
+    drop = 3 - len(grid)
+    return VirtualArray(
+        url=tiff.url,
+        ifd=ifd.path,
+        shape=shape,
+        chunk_shape=chunk_shape,
+        dimension_names=names,
+        dtype=layout.dtype,
+        codecs=codec_chain(layout, plan.config),
+        fill_value=layout.dtype.type(0).item(),
+        offsets=plan.offsets.reshape(grid),
+        lengths=lengths.reshape(grid),
+        inlined={index[drop:]: chunk for index, chunk in inlined.items()},
+        portability="core" if plan.config is None else "segment",
+        warnings=ranges.warnings,
+    )
+
+
+def _axes(layout: SegmentLayout, plan: ChunkPlan) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
+    """Return shape, chunk shape and dimension names."""
+    if layout.bands == 1:
+        return (layout.height, layout.width), (plan.rows, plan.columns), ("y", "x")
+    shape = (layout.bands, layout.height, layout.width)
+    return shape, (layout.samples, plan.rows, plan.columns), ("band", "y", "x")
+
+
+def _inline(layout: SegmentLayout, plan: ChunkPlan) -> Steps[dict[tuple[int, ...], bytes]]:
+    """Read the short last strips that are to be inlined, and pad them."""
+    if not plan.inline:
+        return {}
+    wanted = [(int(plan.offsets[index]), int(plan.offsets[index] + plan.lengths[index])) for index in plan.inline]
+    strips = yield wanted
+    for (start, end), strip in zip(wanted, strips, strict=True):
+        if len(strip) < end - start:
+            found = f"the last strip ends {end - start - len(strip)} bytes too early"
+            raise FormatError(found, feature="truncated")
+    return {index: padded_chunk(layout, bytes(strip)) for index, strip in zip(plan.inline, strips, strict=True)}

@@ -1,0 +1,263 @@
+"""From an IFD to the layout of its segments: every default and every refusal about pixels is decided here.
+
+Segments (strips or tiles) form a grid of shape ``(planes, rows, columns)``; ``planes`` is the number of bands when
+they are stored separately (PlanarConfiguration 2) and 1 otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.codecs.samples import SampleFormat, pixel_dtype
+from virtual_tiff.errors import FormatError, LimitError, UnsupportedError
+from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, TiffFile
+from virtual_tiff.tiff.tags import Tags
+
+COMPRESSION_NAMES: Final[Mapping[int, str]] = {
+    1: "uncompressed",
+    5: "LZW",
+    8: "Deflate",
+    32773: "PackBits",
+    32946: "Deflate (old code)",
+    34925: "LZMA",
+    50000: "ZSTD",
+}
+"""The compression schemes that are decoded, by the value of the Compression tag."""
+
+_PREDICTOR_COMPRESSIONS: Final = frozenset({5, 8, 32946, 34925, 50000})
+"""Where libtiff honours the Predictor tag; elsewhere it is ignored."""
+
+MAX_SEGMENT_BYTES: Final = 1 << 30
+"""Default limit on the decoded size of one segment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentLayout:
+    """How the pixels of one IFD lie in its segments, as values of the tags with all defaults filled in.
+
+    ``rows`` and ``columns`` are the pixels of a full segment. ``dtype`` is that of the decoded samples.
+    ``bits`` has one entry, or one per band when they differ.
+    """
+
+    url: str
+    ifd: IfdPath
+    width: int
+    height: int
+    bands: int
+    planar: bool
+    tiled: bool
+    columns: int
+    rows: int
+    bits: tuple[int, ...]
+    sample_format: int
+    byte_order: ByteOrder
+    compression: int
+    predictor: int
+    fill_order: int
+    photometric: int | None
+    dtype: np.dtype[Any]
+    coding: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """Samples per pixel in one segment."""
+        return 1 if self.planar else self.bands
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Number of segments: (planes, rows, columns)."""
+        across = -(-self.width // self.columns)
+        down = -(-self.height // self.rows)
+        return (self.bands if self.planar else 1, down, across)
+
+    @property
+    def segments(self) -> int:
+        """Number of segments."""
+        planes, down, across = self.grid
+        return planes * down * across
+
+    @property
+    def last_rows(self) -> int | None:
+        """Rows of the last strip when it is shorter than the others, else None; tiles are always full."""
+        return None if self.tiled else (self.height % self.rows or None)
+
+    @cached_property
+    def config(self) -> SegmentConfig:
+        """The configuration that decodes one segment."""
+        return SegmentConfig(
+            compression=self.compression,
+            columns=self.columns,
+            rows=self.rows,
+            last_rows=self.last_rows,
+            samples=self.samples,
+            bits_per_sample=self.bits if not self.planar else self.bits[:1],
+            sample_format=self.sample_format,
+            byte_order=self.byte_order if max(self.bits) > 8 else "little",
+            predictor=self.predictor,
+            fill_order=self.fill_order,
+            **self.coding,
+        )
+
+    @property
+    def whole_bytes(self) -> bool:
+        """Whether decompressed samples are what the dtype says, up to their byte order."""
+        return (
+            len(self.bits) == 1
+            and self.bits[0] == 8 * self.dtype.itemsize
+            and self.dtype.kind != "b"
+            and self.sample_format != SampleFormat.COMPLEX_INT
+            and self.predictor == 1
+            and self.fill_order == 1
+        )
+
+
+def segment_layout(tiff: TiffFile, ifd: Ifd, *, max_segment_bytes: int = MAX_SEGMENT_BYTES) -> SegmentLayout:
+    """Read the layout of an IFD's pixels from its tags.
+
+    Raises
+    ------
+    FormatError
+        ``missing-tag``, ``bad-tag`` or ``bad-geometry`` when the tags do not describe an image.
+    UnsupportedError
+        With the code of the feature that is refused.
+    LimitError
+        ``limit-segment-bytes`` when a segment decodes to more than `max_segment_bytes` and cannot be cut.
+
+    References
+    ----------
+    TIFF 6.0, sections 3, 8, 15 and 19.
+    """
+    width, height = _size(ifd)
+    bands = ifd.integer(Tags.SamplesPerPixel, 1)
+    if bands < 1:
+        found = f"{bands} samples per pixel"
+        raise FormatError(found, feature="bad-tag", ifd=ifd.path, tag=Tags.SamplesPerPixel)
+    compression = _compression(ifd)
+    tiled, rows, columns = _segment_size(ifd, width, height)
+    bits, sample_format = _samples(ifd, bands)
+    dtype = _dtype(ifd, bits, sample_format)
+    layout = SegmentLayout(
+        url=tiff.url,
+        ifd=ifd.path,
+        width=width,
+        height=height,
+        bands=bands,
+        planar=_planar(ifd, bands),
+        tiled=tiled,
+        columns=columns,
+        rows=rows,
+        bits=bits,
+        sample_format=sample_format,
+        byte_order=ifd.byte_order,
+        compression=compression,
+        predictor=_predictor(ifd, compression, bits, sample_format),
+        fill_order=_fill_order(ifd),
+        photometric=ifd.integer(Tags.PhotometricInterpretation, -1) if Tags.PhotometricInterpretation in ifd else None,
+        dtype=dtype,
+    )
+    _refuse_photometric(layout)
+    if layout.config.out_bytes > max_segment_bytes and (compression != 1 or tiled):
+        found = f"a segment of {columns} x {rows} pixels decodes to {layout.config.out_bytes} bytes"
+        raise LimitError(found, feature="limit-segment-bytes", ifd=ifd.path, hint="Raise max_segment_bytes.")
+    return layout
+
+
+def _size(ifd: Ifd) -> tuple[int, int]:
+    for tag in (Tags.ImageWidth, Tags.ImageLength):
+        if tag not in ifd:
+            found = "the IFD has no image: the tag is absent"
+            raise FormatError(found, feature="missing-tag", ifd=ifd.path, tag=tag)
+    width, height = ifd.integer(Tags.ImageWidth, 0), ifd.integer(Tags.ImageLength, 0)
+    if width < 1 or height < 1:
+        found = f"an image of {width} x {height} pixels"
+        raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.ImageWidth)
+    depth = ifd.integer(Tags.ImageDepth, 1)
+    if depth > 1:
+        found = f"a volume of {depth} slices in one IFD"
+        raise UnsupportedError(found, feature="volumetric", ifd=ifd.path, tag=Tags.ImageDepth)
+    return width, height
+
+
+def _compression(ifd: Ifd) -> int:
+    compression = ifd.integer(Tags.Compression, 1)
+    if compression not in COMPRESSION_NAMES:
+        found = f"compression {compression} is not decoded"
+        hint = "Rewrite the file with Deflate, LZW or ZSTD."
+        raise UnsupportedError(found, feature="compression", ifd=ifd.path, tag=Tags.Compression, hint=hint)
+    return compression
+
+
+def _segment_size(ifd: Ifd, width: int, height: int) -> tuple[bool, int, int]:
+    """Return (tiled, rows, columns); like libtiff, RowsPerStrip absent or 0 is the whole image."""
+    if Tags.TileWidth in ifd or Tags.TileLength in ifd:
+        columns, rows = ifd.integer(Tags.TileWidth, 0), ifd.integer(Tags.TileLength, 0)
+        if columns < 1 or rows < 1:
+            found = f"tiles of {columns} x {rows} pixels"
+            raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.TileWidth)
+        return True, rows, columns
+    rows = ifd.integer(Tags.RowsPerStrip, 0)
+    return False, (min(rows, height) if rows > 0 else height), width
+
+
+def _samples(ifd: Ifd, bands: int) -> tuple[tuple[int, ...], int]:
+    """Return bits per sample (one entry when all agree) and the sample format."""
+    declared = ifd.integers(Tags.BitsPerSample)
+    depths = [int(v) for v in declared] if declared is not None and declared.size else [1]
+    if len(depths) < bands:
+        depths += depths[:1] * (bands - len(depths))
+    unique = set(depths[:bands])
+    bits = (depths[0],) if len(unique) == 1 else tuple(depths[:bands])
+    formats = ifd.integers(Tags.SampleFormat)
+    kinds = {int(v) for v in formats[:bands]} if formats is not None and formats.size else {1}
+    kinds = {SampleFormat.UINT if kind == SampleFormat.UNDEFINED else kind for kind in kinds}
+    if len(kinds) > 1:
+        found = f"sample formats {sorted(kinds)} in one IFD"
+        raise UnsupportedError(found, feature="mixed-samples", ifd=ifd.path, tag=Tags.SampleFormat)
+    return bits, kinds.pop()
+
+
+def _dtype(ifd: Ifd, bits: tuple[int, ...], sample_format: int) -> np.dtype[Any]:
+    dtype = pixel_dtype(bits, sample_format)
+    if dtype is None:
+        depths = ", ".join(map(str, sorted(set(bits))))
+        found = f"{depths} bits per sample of sample format {sample_format}"
+        raise UnsupportedError(found, feature="sample-format", ifd=ifd.path, tag=Tags.BitsPerSample)
+    return dtype
+
+
+def _planar(ifd: Ifd, bands: int) -> bool:
+    planar = ifd.integer(Tags.PlanarConfiguration, 1)
+    if planar not in (1, 2):
+        found = f"planar configuration {planar}"
+        raise UnsupportedError(found, feature="planar", ifd=ifd.path, tag=Tags.PlanarConfiguration)
+    return planar == 2 and bands > 1
+
+
+def _fill_order(ifd: Ifd) -> int:
+    order = ifd.integer(Tags.FillOrder, 1)
+    if order not in (1, 2):
+        found = f"fill order {order}"
+        raise UnsupportedError(found, feature="fill-order", ifd=ifd.path, tag=Tags.FillOrder)
+    return order
+
+
+def _predictor(ifd: Ifd, compression: int, bits: tuple[int, ...], sample_format: int) -> int:
+    predictor = ifd.integer(Tags.Predictor, 1)
+    if compression not in _PREDICTOR_COMPRESSIONS:
+        return 1
+    depths = ", ".join(map(str, bits))
+    allowed = {1: True, 2: bits in {(8,), (16,), (32,), (64,)}, 3: sample_format == 3 and bits in {(16,), (24,), (32,), (64,)}}
+    if not allowed.get(predictor, False):
+        found = f"predictor {predictor} on {depths} bits per sample of sample format {sample_format}"
+        raise UnsupportedError(found, feature="predictor", ifd=ifd.path, tag=Tags.Predictor)
+    return predictor
+
+
+def _refuse_photometric(layout: SegmentLayout) -> None:
+    """Refuse what is not one sample per band and pixel."""

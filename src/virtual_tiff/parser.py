@@ -1,0 +1,126 @@
+"""``VirtualTIFF``: the VirtualiZarr parser for one TIFF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, get_args
+
+from obspec_utils.registry import ObjectStoreRegistry
+from virtualizarr.manifests import ManifestStore
+
+from virtual_tiff.array import VirtualArray, virtual_array
+from virtual_tiff.chunks import ChunkOptions, ShortStrips
+from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
+from virtual_tiff.manifest import flat_group, manifest_group, nested_group
+from virtual_tiff.tiff.ifd import IfdPath, TiffFile
+from virtual_tiff.tiff.parse import Limits
+from virtual_tiff.tiff.source import Source, read_tiff
+
+type IfdLayout = Literal["flat", "nested"]
+
+
+@dataclass(frozen=True)
+class VirtualTIFF:
+    """Parse a TIFF file into a VirtualiZarr ManifestStore of byte ranges.
+
+    Parameters
+    ----------
+    ifd
+        The image to expose: an index into the chain of IFDs, a path such as ``(3, 0)`` for the first SubIFD of IFD 3,
+        or None for all images.
+    ifd_layout
+        How all images are laid out: "flat" puts them as arrays "0", "1", ... into one group, "nested" gives
+        each a group of its own. Ignored when `ifd` chooses one image, which then stands at the root.
+    name
+        Name of the variable when `ifd` chooses one image.
+    short_strips
+        What to do with a last strip that is shorter than the others: "auto" chooses, "pad" lets the codec
+        pad it, "inline" stores it padded in the manifest, "error" refuses it.
+    target_chunk_bytes
+        Size to which uncompressed strips are merged or cut.
+    prefetch
+        Bytes of the first request.
+    limits
+        Limits against hostile files.
+
+    Examples
+    --------
+    >>> parser = VirtualTIFF(ifd=0)  # doctest: +SKIP
+    >>> store = parser(url="s3://bucket/a/B04.tif", registry=registry)  # doctest: +SKIP
+    >>> xr.open_zarr(store, zarr_format=3, consolidated=False)  # doctest: +SKIP
+    """
+
+    ifd: int | IfdPath | None = None
+    ifd_layout: IfdLayout = "flat"
+    _: KW_ONLY
+    name: str = "band_data"
+    short_strips: ShortStrips = "auto"
+    target_chunk_bytes: int = 1 << 20
+    prefetch: int = 32768
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.ifd_layout not in get_args(IfdLayout.__value__):
+            found = f"ifd_layout={self.ifd_layout!r}"
+            hint = f"Choose one of {', '.join(get_args(IfdLayout.__value__))}."
+            raise UsageError(found, feature="usage", hint=hint)
+        if not self.name or "/" in self.name:
+            found = f"name={self.name!r}"
+            raise UsageError(found, feature="usage", hint="A variable's name has no '/'.")
+        self._chunk_options()
+
+    def __call__(self, url: str, registry: ObjectStoreRegistry) -> ManifestStore:
+        """Read the headers of one file.
+
+        Parameters
+        ----------
+        url
+            The file, with its scheme: ``s3://``, ``https://``, ``file://``, ...
+        registry
+            Knows the store that serves the URL.
+
+        Returns
+        -------
+        ManifestStore
+            A read-only Zarr v3 store whose chunks are byte ranges of the file.
+
+        Raises
+        ------
+        VirtualTiffError
+            When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
+        """
+        source = Source(*_resolve(url, registry), url, prefetch=self.prefetch, limits=self.limits)
+        tiff = read_tiff(source, last=_last_ifd(self.ifd))
+        if self.ifd is not None:
+            array = source.run(virtual_array(tiff, self.ifd, self._chunk_options()))
+            return ManifestStore(manifest_group({self.name: array}), registry=registry)
+        arrays = list(self._all_arrays(source, tiff))
+        group = flat_group(arrays) if self.ifd_layout == "flat" else nested_group(arrays)
+        return ManifestStore(group, registry=registry)
+
+    def _chunk_options(self) -> ChunkOptions:
+        return ChunkOptions(short_strips=self.short_strips, target_chunk_bytes=self.target_chunk_bytes)
+
+    def _all_arrays(self, source: Source, tiff: TiffFile) -> Iterator[VirtualArray]:
+        for problem in tiff.problems:
+            raise problem.at(url=tiff.url)
+        for ifd in tiff.walk():
+            yield source.run(virtual_array(tiff, ifd.path, self._chunk_options()))
+
+
+def _last_ifd(ifd: int | IfdPath | None) -> int | None:
+    """The last IFD of the main chain that has to be read."""
+    return ifd if ifd is None or isinstance(ifd, int) else ifd[0] if ifd else 0
+
+
+def _resolve(url: str, registry: ObjectStoreRegistry) -> tuple[object, str]:
+    try:
+        return registry.resolve(url)
+    except ValueError as error:
+        found = "no store is registered for this URL"
+        hint = "Add one: ObjectStoreRegistry({'scheme://host/': store})."
+        raise SourceError(found, feature="no-store", url=url, hint=hint) from error
+
+
+__all__ = ["IfdLayout", "VirtualTIFF", "VirtualTiffError"]
