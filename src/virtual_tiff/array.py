@@ -42,6 +42,7 @@ class VirtualArray:
     ``offsets`` and ``lengths`` (bytes) have the shape of the chunk grid; a length of 0 is a missing chunk, which
     reads as ``fill_value``. ``inlined`` holds the bytes of the few chunks that are not ranges of the file,
     by grid index; their length in ``lengths`` is 0 too. ``codecs`` are the JSON specs of the chain in Zarr's order.
+    ``last_rows`` is set when the chunk grid is rectilinear: the rows of the last chunk along y.
     ``portability`` is "core" when every Zarr client can decode the chain, "segment" when ``virtual_tiff.segment``
     is needed. ``warnings`` are sentences for a person, about repairs made while reading the file.
     """
@@ -57,6 +58,7 @@ class VirtualArray:
     offsets: Positions
     lengths: Positions
     inlined: Mapping[tuple[int, ...], bytes] = field(default_factory=dict)
+    last_rows: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     portability: Portability = "core"
     warnings: tuple[str, ...] = ()
@@ -78,7 +80,7 @@ class VirtualArray:
             "node_type": "array",
             "shape": list(self.shape),
             "data_type": self.dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.chunk_shape)}},
+            "chunk_grid": self._chunk_grid(),
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": separator}},
             "fill_value": fill_value_json(self.fill_value),
             "codecs": [dict(codec) for codec in self.codecs],
@@ -86,6 +88,15 @@ class VirtualArray:
             "dimension_names": list(self.dimension_names),
             "storage_transformers": [],
         }
+
+    def _chunk_grid(self) -> dict[str, Any]:
+        if self.last_rows is None:
+            return {"name": "regular", "configuration": {"chunk_shape": list(self.chunk_shape)}}
+        *outer, rows, columns = self.chunk_shape
+        count = self.grid[-2] - 1
+        edges: list[Any] = [[[size, self.grid[axis]]] for axis, size in enumerate(outer)]
+        edges += [[[rows, count], self.last_rows], [[columns, self.grid[-1]]]]
+        return {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": edges}}
 
 
 def fill_value_json(value: complex) -> bool | float | str | list[Any]:
@@ -145,6 +156,7 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Steps[Vir
         offsets=plan.offsets.reshape(grid),
         lengths=lengths.reshape(grid),
         inlined={index[drop:]: chunk for index, chunk in inlined.items()},
+        last_rows=plan.last_rows,
         portability="core" if plan.config is None else "segment",
         warnings=ranges.warnings,
     )

@@ -20,7 +20,7 @@ from virtual_tiff.layout import SegmentLayout
 from virtual_tiff.segments import Positions, SegmentRanges, expected_lengths
 from virtual_tiff.tiff.tags import Tags
 
-type ShortStrips = Literal["auto", "pad", "inline", "error"]
+type ShortStrips = Literal["auto", "pad", "inline", "rectilinear", "error"]
 
 MAX_INLINE_BYTES: Final = 1 << 18
 """Decoded size up to which ``short_strips="auto"`` inlines a last strip, padded to the full chunk."""
@@ -55,7 +55,8 @@ class ChunkPlan:
     """The chunks of one array: byte ranges of shape (planes, rows, columns), and how a chunk decodes.
 
     ``config`` is None when core codecs suffice. ``inline`` are the grid indices of chunks whose bytes must be padded and
-    inlined; their ranges are those of the short segment in the file.
+    inlined; their ranges are those of the short segment in the file. ``last_rows`` is set when the grid is rectilinear:
+    the last chunk along y has so many rows.
     """
 
     rows: int
@@ -64,6 +65,7 @@ class ChunkPlan:
     lengths: Positions
     config: SegmentConfig | None
     inline: tuple[tuple[int, int, int], ...] = ()
+    last_rows: int | None = None
 
 
 def plan_chunks(layout: SegmentLayout, ranges: SegmentRanges, options: ChunkOptions) -> ChunkPlan:
@@ -156,7 +158,10 @@ def _dividing_rows(height: int, row_bytes: int, target: int) -> int | None:
 
 
 def _complete_last_strip(layout: SegmentLayout, plan: ChunkPlan, options: ChunkOptions) -> ChunkPlan:
-    """Apply the option for short last strips to strips that are compressed or scattered."""
+    """Apply the option for short last strips to strips that are compressed or scattered.
+
+    ``virtual_tiff.segment`` always returns full segments, so that a chain which holds it needs no rectilinear grid.
+    """
     choice = options.short_strips
     if choice == "error":
         found = f"the last strip has {layout.last_rows} of {layout.rows} rows"
@@ -165,7 +170,9 @@ def _complete_last_strip(layout: SegmentLayout, plan: ChunkPlan, options: ChunkO
     if choice == "auto":
         small = layout.config.out_bytes <= MAX_INLINE_BYTES
         choice = "inline" if plan.config is None and small else "pad"
-    if choice == "pad":
+    if choice == "rectilinear" and plan.config is None:
+        return replace(plan, last_rows=layout.last_rows)
+    if choice in ("pad", "rectilinear"):
         return replace(plan, config=layout.config)
     if plan.config is not None:
         found = "a last strip that core codecs cannot encode cannot be inlined"

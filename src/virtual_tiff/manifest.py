@@ -31,7 +31,20 @@ def manifest_array(array: VirtualArray) -> ManifestArray:
         validate_paths=False,
         inlined=dict(array.inlined),
     )
-    return ManifestArray(metadata=metadata, chunkmanifest=manifest)
+    kind = ManifestArray if array.last_rows is None else RectilinearManifestArray
+    return kind(metadata=metadata, chunkmanifest=manifest)
+
+
+class RectilinearManifestArray(ManifestArray):  # type: ignore[misc]
+    """A ManifestArray on a rectilinear chunk grid, which a ManifestStore can serve but VirtualiZarr cannot combine."""
+
+    def __init__(self, metadata: ArrayV3Metadata, chunkmanifest: ChunkManifest) -> None:
+        # VirtualiZarr's own constructor refuses every grid but the regular one.
+        self._metadata = metadata
+        self._manifest = chunkmanifest
+
+    def __repr__(self) -> str:
+        return f"RectilinearManifestArray<shape={self.shape}, dtype={self.dtype}>"
 
 
 def _paths(array: VirtualArray) -> np.ndarray[Any, Any]:

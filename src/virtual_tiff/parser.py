@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, get_args
@@ -18,6 +19,7 @@ from virtual_tiff.tiff.parse import Limits
 from virtual_tiff.tiff.source import Source, read_tiff
 
 type IfdLayout = Literal["flat", "nested"]
+type OnError = Literal["raise", "warn", "skip"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,13 @@ class VirtualTIFF:
         Name of the variable when `ifd` chooses one image.
     short_strips
         What to do with a last strip that is shorter than the others: "auto" chooses, "pad" lets the codec
-        pad it, "inline" stores it padded in the manifest, "error" refuses it.
+        pad it, "inline" stores it padded in the manifest, "rectilinear" makes a rectilinear chunk grid (which few
+        clients read), "error" refuses it.
     target_chunk_bytes
         Size to which uncompressed strips are merged or cut.
+    on_error
+        What to do, when all images are asked for, with one that is refused: "raise" its error, "warn" and leave it
+        out, or "skip" it silently.
     prefetch
         Bytes of the first request.
     limits
@@ -57,14 +63,16 @@ class VirtualTIFF:
     name: str = "band_data"
     short_strips: ShortStrips = "auto"
     target_chunk_bytes: int = 1 << 20
+    on_error: OnError = "raise"
     prefetch: int = 32768
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.ifd_layout not in get_args(IfdLayout.__value__):
-            found = f"ifd_layout={self.ifd_layout!r}"
-            hint = f"Choose one of {', '.join(get_args(IfdLayout.__value__))}."
-            raise UsageError(found, feature="usage", hint=hint)
+        for option, choices in (("ifd_layout", IfdLayout), ("on_error", OnError)):
+            allowed = get_args(choices.__value__)
+            if getattr(self, option) not in allowed:
+                found = f"{option}={getattr(self, option)!r}"
+                raise UsageError(found, feature="usage", hint=f"Choose one of {', '.join(allowed)}.")
         if not self.name or "/" in self.name:
             found = f"name={self.name!r}"
             raise UsageError(found, feature="usage", hint="A variable's name has no '/'.")
@@ -104,9 +112,20 @@ class VirtualTIFF:
 
     def _all_arrays(self, source: Source, tiff: TiffFile) -> Iterator[VirtualArray]:
         for problem in tiff.problems:
-            raise problem.at(url=tiff.url)
+            self._handle(problem.at(url=tiff.url))
         for ifd in tiff.walk():
-            yield source.run(virtual_array(tiff, ifd.path, self._chunk_options()))
+            try:
+                yield source.run(virtual_array(tiff, ifd.path, self._chunk_options()))
+            except SourceError:
+                raise
+            except VirtualTiffError as error:
+                self._handle(error)
+
+    def _handle(self, error: VirtualTiffError) -> None:
+        if self.on_error == "raise":
+            raise error
+        if self.on_error == "warn":
+            warnings.warn(f"left out: {error}", stacklevel=4)
 
 
 def _last_ifd(ifd: int | IfdPath | None) -> int | None:
@@ -121,6 +140,3 @@ def _resolve(url: str, registry: ObjectStoreRegistry) -> tuple[object, str]:
         found = "no store is registered for this URL"
         hint = "Add one: ObjectStoreRegistry({'scheme://host/': store})."
         raise SourceError(found, feature="no-store", url=url, hint=hint) from error
-
-
-__all__ = ["IfdLayout", "VirtualTIFF", "VirtualTiffError"]
