@@ -26,8 +26,8 @@ MAX_SEGMENTS: Final = 1 << 26
 class SegmentRanges:
     """Byte ranges of shape (planes, rows, columns) of the segment grid; a length of 0 is an absent segment.
 
-    When every segment is absent, the arrays have shape (0, 0, 0) and ``empty`` is True: the grid may then be so large that
-    nobody should hold it.
+    When every segment is absent, the arrays have shape (0, 0, 0) and ``empty`` is True: the grid may then be so
+    large that nobody should hold it.
     """
 
     offsets: Positions
@@ -57,8 +57,7 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     """
     offsets, counts = _declared(ifd, layout)
     if not offsets.any() or (counts.size and not counts.any() and layout.segments > 1):
-        warnings = () if offsets.size or counts.size else ("no offsets at all: every segment is read as absent",)
-        return SegmentRanges(_EMPTY, _EMPTY, warnings)
+        return SegmentRanges(_EMPTY, _EMPTY)
     if layout.segments > MAX_SEGMENTS:
         found = f"a grid of {layout.segments} segments, some of which are stored"
         raise LimitError(found, feature="limit-segments", ifd=ifd.path, hint="Rewrite with larger tiles.")
@@ -123,7 +122,7 @@ def _lengths(
     if tiff.size is None:
         found = f"{int(unknown.sum())} byte counts are missing and the size of the file is not known"
         raise UnsupportedError(found, feature="byte-counts", url=tiff.url, ifd=layout.ifd, tag=Tags.StripByteCounts)
-    warnings.append(f"{int(unknown.sum())} byte counts are missing: taken up to the next segment or the end of the file")
+    warnings.append(f"{int(unknown.sum())} byte counts are missing: the next segment or the end of the file ends each")
     starts = np.unique(offsets[offsets > 0])
     ends = np.append(starts[1:], np.uint64(tiff.size))
     following = ends[np.searchsorted(starts, offsets[unknown])]
@@ -157,7 +156,8 @@ def _check_end(
     stored = lengths > 0
     beyond = stored & (offsets >= size)
     if beyond.any():
-        found = f"{int(beyond.sum())} of {int(stored.sum())} segments begin behind the end of the file ({tiff.size} bytes)"
+        counted = f"{int(beyond.sum())} of {int(stored.sum())} segments"
+        found = f"{counted} begin behind the end of the file ({tiff.size} bytes)"
         raise FormatError(found, feature="truncated", url=tiff.url, ifd=layout.ifd, tag=Tags.StripOffsets)
     over = stored & (lengths > size - np.minimum(offsets, size))
     if over.any():
