@@ -6,10 +6,11 @@ then ``raw`` is None, and :mod:`virtual_tiff.tiff.source` loads them when they a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,22 @@ from virtual_tiff.tiff.tags import TYPE_DTYPES, TYPE_SIZES, TagType, tag_name
 type ByteOrder = Literal["little", "big"]
 type IfdPath = tuple[int, ...]
 type TagValue = int | float | str | bytes | npt.NDArray[np.generic]
+type TagEntry = tuple[int, int, int, bytes | None]
+"""Type, count, offset and raw bytes of a tag, before it becomes a :class:`Tag`."""
+
+_RATIONALS: Final = frozenset({int(TagType.RATIONAL), int(TagType.SRATIONAL)})
+_TEXTS: Final = frozenset({int(TagType.ASCII), int(TagType.BYTE), int(TagType.UNDEFINED), int(TagType.SBYTE)})
+_INTEGERS: Final[dict[int, tuple[int, bool]]] = {
+    code: (dtype.itemsize, dtype.kind == "i")
+    for code, dtype in TYPE_DTYPES.items()
+    if dtype.kind in "iu" and code != TagType.ASCII and code not in _RATIONALS
+}
+"""Bytes and signedness of the field types that hold integers."""
+
+_STORED: Final = {
+    "little": {code: dtype.newbyteorder("<") for code, dtype in TYPE_DTYPES.items()},
+    "big": {code: dtype.newbyteorder(">") for code, dtype in TYPE_DTYPES.items()},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +69,47 @@ class Tag:
         return self.raw is None
 
     def array(self) -> npt.NDArray[np.generic]:
-        """Interpret the value as a 1-D array in native byte order; rationals have shape (count, 2)."""
+        """Interpret the value as a 1-D array in native byte order; rationals have shape (count, 2).
+
+        Raises
+        ------
+        FormatError
+            ``bad-tag`` when the field type is unknown.
+        UsageError
+            ``usage`` when the value is deferred.
+        """
         if self.raw is None:
-            found = f"the value of {self.nbytes} bytes has not been loaded"
-            raise UsageError(found, feature="usage", tag=self.code)
-        dtype = TYPE_DTYPES[self.type].newbyteorder("<" if self.byte_order == "little" else ">")
-        values = np.frombuffer(self.raw, dtype)
-        values = values.astype(dtype.newbyteorder("="), copy=False)
-        return values.reshape(-1, 2) if self.type in (TagType.RATIONAL, TagType.SRATIONAL) else values
+            raise self._not_loaded()
+        dtype = TYPE_DTYPES.get(self.type)
+        if dtype is None:
+            found = f"TIFF field type {self.type} is unknown"
+            raise FormatError(found, feature="bad-tag", tag=self.code)
+        values = np.frombuffer(self.raw, _STORED[self.byte_order][self.type])
+        values = values.astype(dtype, copy=False)
+        return values.reshape(-1, 2) if self.type in _RATIONALS else values
+
+    def _not_loaded(self) -> UsageError:
+        found = f"the value of {self.nbytes} bytes has not been loaded"
+        hint = "Load it with load_tags of virtual_tiff.tiff.source."
+        return UsageError(found, feature="usage", tag=self.code, hint=hint)
 
     def text(self) -> str:
-        """Interpret the value as text: UTF-8, else Latin-1; it ends at the first NUL."""
-        raw = (self.raw or b"").split(b"\0", 1)[0]
+        """Interpret the value as text: UTF-8, else Latin-1; it ends at the first NUL.
+
+        Writers store text as BYTE or UNDEFINED too.
+
+        Raises
+        ------
+        FormatError
+            ``bad-tag`` when the field type holds numbers.
+        UsageError
+            ``usage`` when the value is deferred.
+        """
+        if self.type not in _TEXTS:
+            raise FormatError(f"expected text, found TIFF type {self.type}", feature="bad-tag", tag=self.code)
+        if self.raw is None:
+            raise self._not_loaded()
+        raw = self.raw.split(b"\0", 1)[0]
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -71,11 +117,13 @@ class Tag:
 
     @property
     def value(self) -> TagValue:
-        """The value in the Python form that fits its type and count."""
+        """The value in the Python form that fits its type and count; bytes where that is not known."""
         if self.type == TagType.ASCII:
             return self.text()
         if self.type == TagType.UNDEFINED or self.type not in TYPE_DTYPES:
-            return self.raw if self.raw is not None else b""
+            if self.raw is None:
+                raise self._not_loaded()
+            return self.raw
         values = self.array()
         if self.count == 1 and values.ndim == 1:
             scalar: int | float = values[0].item()
@@ -83,12 +131,70 @@ class Tag:
         return values
 
 
+class TagMap(Mapping[int, Tag]):
+    """Tags by number, in the order of the file; :class:`Tag` objects are made when they are asked for."""
+
+    __slots__ = ("_byte_order", "_entries")
+
+    def __init__(self, entries: dict[int, TagEntry], byte_order: ByteOrder) -> None:
+        self._entries = entries
+        self._byte_order: ByteOrder = byte_order
+
+    def __getitem__(self, code: int) -> Tag:
+        kind, count, offset, raw = self._entries[code]
+        return Tag(code, kind, count, offset, self._byte_order, raw)
+
+    @overload
+    def get(self, key: int, /) -> Tag | None: ...
+    @overload
+    def get[T](self, key: int, default: T, /) -> Tag | T: ...
+    def get(self, key: int, default: Any = None, /) -> Any:
+        """Return the tag, or the default when it is absent."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return default
+        kind, count, offset, raw = entry
+        return Tag(key, kind, count, offset, self._byte_order, raw)
+
+    def __contains__(self, code: object) -> bool:
+        return code in self._entries
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"TagMap({', '.join(map(tag_name, self._entries))})"
+
+    def deferred(self) -> dict[int, tuple[int, int]]:
+        """Return offset and size in bytes of each deferred value."""
+        return {
+            code: (offset, count * TYPE_SIZES.get(kind, 1))
+            for code, (kind, count, offset, raw) in self._entries.items()
+            if raw is None
+        }
+
+    def filled(self, values: Mapping[int, bytes | None]) -> TagMap:
+        """Return a copy with the bytes of deferred values; tags whose bytes are None are left out."""
+        entries = dict(self._entries)
+        for code, raw in values.items():
+            if raw is None:
+                del entries[code]
+            else:
+                entries[code] = (*entries[code][:3], raw)
+        return TagMap(entries, self._byte_order)
+
+
 @dataclass(frozen=True, slots=True)
 class Ifd:
     """An image file directory: its place, its tags by number, its SubIFDs.
 
-    ``path`` is ``(3,)`` for IFD 3 of the main chain, ``(3, 0)`` for its first SubIFD. ``problems`` are damaged
-    tags that were left out; they matter only to those who need these tags.
+    ``path`` is ``(3,)`` for IFD 3 of the main chain, ``(3, 0)`` for its first SubIFD; IFDs that are chained to a
+    SubIFD are numbered after all SubIFDs of the tag. ``problems`` are damaged tags, which are missing in ``tags``;
+    they matter only to those who need these tags: :meth:`integers` raises them. A damaged tag is still ``in`` the
+    IFD, so that nobody takes it for absent and assumes a default.
     """
 
     path: IfdPath
@@ -100,34 +206,62 @@ class Ifd:
     problems: tuple[VirtualTiffError, ...] = ()
 
     def __contains__(self, code: int) -> bool:
-        return code in self.tags
+        return code in self.tags or any(problem.tag == code for problem in self.problems)
 
     def integers(self, code: int) -> npt.NDArray[np.int64] | None:
-        """All values of an integer tag as int64, or None when absent.
+        """All values of an integer tag as int64 (read-only), or None when absent; BYTE and UNDEFINED count as integers.
 
         Raises
         ------
         FormatError
-            ``bad-tag`` when the tag does not hold integers.
+            ``bad-tag`` when the tag does not hold integers below 2**63, or the reason why a damaged tag was left out.
+        UsageError
+            ``usage`` when the value is deferred.
         """
-        tag = self.tags.get(code)
+        tag = self._integer_tag(code)
         if tag is None:
             return None
-        dtype = TYPE_DTYPES.get(tag.type)
-        if tag.type in (TagType.ASCII, TagType.RATIONAL, TagType.SRATIONAL) or dtype is None or dtype.kind not in "iu":
-            found = f"expected integers, found TIFF type {tag.type}"
+        values = tag.array()
+        if values.dtype != np.uint64:
+            return values.astype(np.int64, copy=False)
+        signed = values.view(np.int64)
+        if signed.size and signed.min() < 0:
+            found = f"the value {int(values.max())} exceeds 63 bits"
             raise FormatError(found, feature="bad-tag", ifd=self.path, tag=code)
-        return tag.array().astype(np.int64, copy=False)
+        return signed
 
     def integer(self, code: int, default: int) -> int:
-        """The first value of an integer tag, or the default when it is absent or empty."""
-        values = self.integers(code)
-        return default if values is None or values.size == 0 else int(values[0])
+        """The first value of an integer tag, or the default when it is absent or empty.
+
+        Raises
+        ------
+        FormatError
+            As :meth:`integers`.
+        """
+        tag = self._integer_tag(code)
+        if tag is None or tag.raw == b"":
+            return default
+        if tag.raw is None:
+            raise tag._not_loaded().at(ifd=self.path)  # noqa: SLF001 - both stand in this module
+        size, signed = _INTEGERS[tag.type]
+        return int.from_bytes(tag.raw[:size], tag.byte_order, signed=signed)
+
+    def _integer_tag(self, code: int) -> Tag | None:
+        tag = self.tags.get(code)
+        if tag is None:
+            for problem in self.problems:
+                if problem.tag == code:
+                    raise copy.copy(problem)  # the stored one must not collect tracebacks
+            return None
+        if tag.type not in _INTEGERS:
+            found = f"expected integers, found TIFF type {tag.type}"
+            raise FormatError(found, feature="bad-tag", ifd=self.path, tag=code)
+        return tag
 
     def text(self, code: int) -> str | None:
-        """The text of a tag, or None when absent."""
+        """The text of a tag, or None when it is absent, damaged, or holds numbers (as libtiff ignores those)."""
         tag = self.tags.get(code)
-        return None if tag is None else tag.text()
+        return None if tag is None or tag.type not in _TEXTS else tag.text()
 
     def walk(self) -> Iterator[Ifd]:
         """This IFD and all below it, depth first."""
@@ -137,12 +271,24 @@ class Ifd:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the bytes come from, and what the store says of them; ``size`` in bytes, None where unknown."""
+
+    url: str
+    size: int | None = None
+    etag: str | None = None
+    last_modified: datetime | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TiffFile:
     """The headers of one TIFF file, and what the store said of it when they were read.
 
     ``size`` (bytes), ``etag``, ``last_modified`` and ``version`` come from the response that carried the header.
     ``cog_ghost`` is the text of GDAL's COG ghost area behind the header, or None.
-    ``complete`` is False when reading stopped before the end of the IFD chain, as asked.
+    ``complete`` is False when reading stopped before the end of the IFD chain, as asked. ``problems`` are damaged IFDs,
+    which are missing in ``ifds`` or in the children of an IFD.
     """
 
     url: str
@@ -174,10 +320,9 @@ class TiffFile:
         siblings: tuple[Ifd, ...] = self.ifds
         found: Ifd | None = None
         for index in wanted:
-            if not 0 <= index < len(siblings):
-                found = None
+            found = _numbered(siblings, index)
+            if found is None:
                 break
-            found = siblings[index]
             siblings = found.children
         if found is None:
             raise self._no_such_ifd(wanted)
@@ -186,6 +331,16 @@ class TiffFile:
     def _no_such_ifd(self, wanted: IfdPath) -> UsageError:
         paths = [".".join(map(str, ifd.path)) for ifd in self.walk()]
         listed = ", ".join(paths[:12]) + (", ..." if len(paths) > 12 else "")
-        reason = f" ({self.problems[0].found})" if self.problems else ""
-        found = f"the file has no IFD {'.'.join(map(str, wanted)) or '()'}{reason}"
+        reasons = [problem.found for problem in self.problems if problem.ifd == wanted]
+        reason = f" ({reasons[0]})" if reasons else ""
+        found = f"the file has no readable IFD {'.'.join(map(str, wanted)) or '()'}{reason}"
+        if not self.complete:
+            found += "; reading stopped before the end of the IFD chain"
         return UsageError(found, feature="no-such-ifd", url=self.url, hint=f"It has: {listed}.")
+
+
+def _numbered(siblings: tuple[Ifd, ...], index: int) -> Ifd | None:
+    """Return the IFD with that number among its siblings; damaged ones are missing, so positions may differ."""
+    if 0 <= index < len(siblings) and siblings[index].path[-1] == index:
+        return siblings[index]
+    return next((ifd for ifd in siblings if ifd.path[-1] == index), None)
