@@ -1,0 +1,185 @@
+"""JPEG in TIFF: compression 7, and lossy DNG (34892).
+
+Photometric decides about colour, as in libtiff, and not what the stream says of itself: three components of
+photometric YCbCr become RGB, everything else is left as stored. Exceptions that libtiff cannot read at all: YCCK
+streams become CMYK, and in lossy DNG the stream decides.
+
+References
+----------
+TIFF Technical Note 2 (Draft 22-Mar-95); ITU-T T.81; DNG 1.4, chapter 3 (lossless streams of other proportions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Buffer, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.errors import DecodeError
+
+JPEG, LOSSY_DNG = 7, 34892
+_YCBCR: Final = 6
+_SOI: Final = b"\xff\xd8"
+_EOI: Final = b"\xff\xd9"
+_BARE: Final = {0x01, *range(0xD0, 0xD8), 0xD8}  # markers without a length
+_FRAMES: Final = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS: Final = 0xC3
+_YCCK: Final = 2  # value of the transform in Adobe's APP14
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the frame header of a JPEG stream says: pixels, components, bits per component."""
+
+    process: int
+    precision: int
+    rows: int
+    columns: int
+    components: int
+    adobe_transform: int | None
+
+
+def read_frame(stream: Buffer) -> Frame:
+    """Read the markers of a JPEG stream up to its frame header.
+
+    Raises
+    ------
+    DecodeError
+        ``corrupt-segment`` when there is no frame header.
+    """
+    octets = memoryview(stream).cast("B")
+    at, adobe = 0, None
+    while at + 4 <= len(octets):
+        if octets[at] != 0xFF:
+            break
+        marker = octets[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker in _BARE:
+            at += 2
+            continue
+        size = octets[at + 2] << 8 | octets[at + 3]
+        body = octets[at + 4 : at + 2 + size]
+        if marker in _FRAMES and len(body) >= 6:
+            rows, columns = body[1] << 8 | body[2], body[3] << 8 | body[4]
+            return Frame(marker, body[0], rows, columns, body[5], adobe)
+        if marker == 0xEE and bytes(body[:5]) == b"Adobe" and len(body) >= 12:
+            adobe = body[11]
+        at += 2 + size
+    msg = f"{len(octets)} bytes of JPEG have no frame header"
+    raise DecodeError(msg, feature="corrupt-segment" if len(octets) else "short-segment")
+
+
+def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
+    """Decode a JPEG segment, with the tables of the JPEGTables tag.
+
+    The stream may be taller than the segment (a last strip is often written whole) or smaller (an edge tile without
+    padding), but not wider.
+
+    Returns
+    -------
+    numpy.ndarray
+        Samples of shape (rows, columns, samples) of the stream, RGB for photometric YCbCr.
+
+    Raises
+    ------
+    DecodeError
+        ``corrupt-segment`` or ``short-segment``.
+    """
+    frame = read_frame(segment)
+    sizes = _sizes(frame, config)
+    color, out_color = _colors(frame, config)
+    try:
+        samples: npt.NDArray[Any] = imagecodecs.jpeg8_decode(
+            segment,
+            tables=config.jpeg_tables,
+            colorspace=color,
+            outcolorspace=out_color,
+            shape=(config.rows, config.columns) if frame.rows == 0 else None,
+        )
+    except (imagecodecs.Jpeg8Error, ValueError) as error:
+        if frame.process != _LOSSLESS:
+            msg = f"the JPEG stream does not decode: {error}"
+            raise DecodeError(msg, feature="corrupt-segment") from error
+        samples = _decode_lossless(segment, config)
+    if samples.size != sizes[0] * sizes[1] * sizes[2]:
+        msg = f"the JPEG stream decodes to shape {samples.shape}, not to {sizes}"
+        raise DecodeError(msg, feature="corrupt-segment")
+    return as_stored(samples.reshape(sizes), config)
+
+
+def as_stored(samples: npt.NDArray[Any], config: SegmentConfig) -> npt.NDArray[Any]:
+    """Bring decoded samples to the data type of the segment, when it holds them.
+
+    Raises
+    ------
+    DecodeError
+        ``corrupt-segment`` when the stream has deeper samples than the IFD announces.
+    """
+    if samples.dtype == config.dtype:
+        return samples
+    if samples.dtype.kind in "iu" and config.dtype.kind in "iu" and samples.dtype.itemsize <= config.dtype.itemsize:
+        return samples.view(f"{config.dtype.kind}{samples.dtype.itemsize}").astype(config.dtype, copy=False)
+    msg = f"the stream holds {samples.dtype} samples, the IFD announces {config.dtype}"
+    raise DecodeError(msg, feature="corrupt-segment")
+
+
+def _sizes(frame: Frame, config: SegmentConfig) -> tuple[int, int, int]:
+    """Return rows, columns and samples of the decoded stream, or refuse what does not fit the segment."""
+    rows = frame.rows or config.rows
+    if frame.components == config.samples and 0 < frame.columns <= config.columns:
+        # last strips are written whole, but no more than that
+        if rows <= max(2 * config.rows, config.rows + 64):
+            return rows, frame.columns, frame.components
+    elif frame.process == _LOSSLESS:
+        # lossless DNG: a frame of other proportions is nothing but a run of samples
+        row_samples = config.columns * config.samples
+        total = rows * frame.columns * frame.components
+        if total in (row_samples * config.rows, row_samples * (config.last_rows or config.rows)):
+            return total // row_samples, config.columns, config.samples
+    msg = (
+        f"a JPEG stream of {frame.columns} x {rows} pixels and {frame.components} components "
+        f"in a segment of {config.columns} x {config.rows} pixels and {config.samples} samples"
+    )
+    raise DecodeError(msg, feature="corrupt-segment")
+
+
+def _colors(frame: Frame, config: SegmentConfig) -> tuple[str | None, str | None]:
+    """Return the colour spaces of stream and result for libjpeg: equal ones mean no conversion."""
+    if frame.process == _LOSSLESS or frame.components not in (1, 3, 4):
+        return None, None
+    if frame.components == 1:
+        return "grayscale", "grayscale"
+    if frame.components == 4:
+        return ("ycck", "cmyk") if frame.adobe_transform == _YCCK else ("cmyk", "cmyk")
+    if config.photometric == _YCBCR:
+        return "ycbcr", "rgb"
+    if config.compression == LOSSY_DNG:
+        return None, "rgb"
+    return "rgb", "rgb"
+
+
+def _decode_lossless(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
+    """Decode a lossless stream that libjpeg refuses, such as one of 16 bits with a Huffman code too many."""
+    stream = bytes(segment)
+    if config.jpeg_tables:
+        stream = _SOI + config.jpeg_tables.removeprefix(_SOI).removesuffix(_EOI) + stream.removeprefix(_SOI)
+    try:
+        samples: npt.NDArray[Any] = imagecodecs.ljpeg_decode(stream)
+    except (imagecodecs.LjpegError, ValueError) as error:
+        msg = f"the lossless JPEG stream does not decode: {error}"
+        raise DecodeError(msg, feature="corrupt-segment") from error
+    return samples
+
+
+STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
+IMAGES: Final[dict[int, Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]]] = {
+    JPEG: decode_jpeg,
+    LOSSY_DNG: decode_jpeg,
+}
