@@ -52,6 +52,7 @@ FEATURES: Final[dict[str, str]] = {
     "short-strip": "A short last strip, and short_strips='error' was asked for.",
     "volumetric": "A volumetric image (ImageDepth larger than one).",
     "color": "A colour conversion that is not available for this image.",
+    "read-only": "The codec decodes; it does not encode.",
     # DecodeError
     "corrupt-segment": "The bytes of a segment do not decode.",
     "short-segment": "A segment decodes to fewer bytes than its geometry needs.",

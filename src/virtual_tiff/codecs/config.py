@@ -1,8 +1,8 @@
 """The configuration of ``virtual_tiff.segment``: the TIFF tags that decide how a segment decodes.
 
-A published configuration never changes meaning: fields are only added, and each has a default that means what its
-absence meant before. Unknown fields and values are refused, never guessed. ``docs/segment-codec.md`` is the
-specification.
+A published configuration never changes meaning: fields are only added, and each has a default that means what
+its absence meant before. Unknown fields and values are refused, never guessed. ``docs/segment-codec.md`` is
+the specification.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ CODEC_NAME: Final = "virtual_tiff.segment"
 class SegmentConfig:
     """How one segment (strip or tile) becomes samples.
 
-    All integers are values of the TIFF tags of the same name. ``columns`` and ``rows`` are the pixels of a full
-    segment; ``last_rows`` those of a short last strip, or None when there is none. ``samples`` is the number of
-    samples per pixel *in the segment*: 1 when planes are separate. ``bits_per_sample`` has one entry, or one
-    for each sample when they differ.
+    All integers are values of the TIFF tags of the same name. ``columns`` and ``rows`` are the pixels of a
+    full segment; ``last_rows`` those of a short last strip, or None when there is none. ``samples`` is the
+    number of samples per pixel *in the segment*: 1 when planes are separate. ``bits_per_sample`` has one
+    entry, or one for each sample when they differ.
     """
 
     compression: int
@@ -58,6 +58,9 @@ class SegmentConfig:
         if len(self.bits_per_sample) not in (1, self.samples):
             msg = f"{len(self.bits_per_sample)} entries of bits_per_sample for {self.samples} samples"
             raise DecodeError(msg, feature="codec-config")
+        if 0 in self.block or len(self.block) != 2:
+            msg = f"subsampling {self.subsampling}"
+            raise DecodeError(msg, feature="codec-config")
         if self.last_rows is not None and not 0 < self.last_rows < self.rows:
             msg = f"last_rows {self.last_rows} is not between 1 and rows {self.rows}"
             raise DecodeError(msg, feature="codec-config")
@@ -79,9 +82,32 @@ class SegmentConfig:
         return sum(self.bits_per_sample)
 
     @cached_property
+    def is_subsampled(self) -> bool:
+        """Whether chroma is stored for blocks of several pixels."""
+        return self.subsampling not in (None, (1, 1))
+
+    @cached_property
+    def block(self) -> tuple[int, int]:
+        """Columns and rows of pixels that are packed together: those of a chroma sample, else (1, 1)."""
+        return self.subsampling if self.subsampling is not None else (1, 1)
+
+    @cached_property
     def row_bytes(self) -> int:
-        """Bytes of one packed row: rows start at whole bytes."""
+        """Bytes of one packed row: rows start at whole bytes.
+
+        Of subsampled YCbCr the bytes of one row of blocks: in a block, the luma samples row by row, then Cb
+        and Cr.
+        """
+        if self.is_subsampled:
+            across, down = self.block
+            blocks = -(-self.columns // across)
+            return (blocks * (across * down + 2) * self.bits_per_sample[0] + 7) // 8
         return (self.columns * self.bits_per_pixel + 7) // 8
+
+    @cached_property
+    def packed_bytes(self) -> int:
+        """Bytes of a full segment when it is decompressed, but not yet unpacked."""
+        return -(-self.rows // self.block[1]) * self.row_bytes
 
     @cached_property
     def out_row_bytes(self) -> int:
@@ -94,7 +120,7 @@ class SegmentConfig:
         return self.rows * self.out_row_bytes
 
     def to_json(self) -> dict[str, Any]:
-        """Return the canonical JSON form: defaults are left out, bytes are base64, order is that of the fields."""
+        """Return the canonical JSON: without defaults, bytes in base64, in the order of the fields."""
         json: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -124,7 +150,8 @@ class SegmentConfig:
             words += [f"missing {missing}"] if missing else []
             msg = f"{CODEC_NAME} cannot decode this configuration: {', '.join(words)}"
             raise DecodeError(msg, feature="codec-config", hint="A newer virtual-tiff may know it.")
-        return cls(**{name: _field_from_json(name, value) for name, value in json.items()})
+        values: dict[str, Any] = {name: _field_from_json(name, value) for name, value in json.items()}
+        return cls(**values)
 
 
 _BYTES = {"jpeg_tables", "color_map"}

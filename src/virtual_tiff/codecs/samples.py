@@ -28,8 +28,8 @@ _COMPLEX_FLOATS = {32: "c8", 64: "c8", 128: "c16"}
 def sample_dtype(bits: int, sample_format: int) -> np.dtype[np.generic] | None:
     """Return the data type that samples decode to, in native byte order, or None when there is none.
 
-    1-bit samples are bool; 2 to 31 bits widen to the next unsigned integer; 24-bit floats widen to float32;
-    complex integers to the complex float that holds them exactly.
+    1-bit samples are bool; 2 to 31 bits widen to the next integer of the same sign; 24-bit floats widen to
+    float32; complex integers to the complex float that holds them exactly.
     """
     if sample_format in (SampleFormat.UINT, SampleFormat.UNDEFINED):
         if bits == 1:
@@ -38,7 +38,9 @@ def sample_dtype(bits: int, sample_format: int) -> np.dtype[np.generic] | None:
             return np.dtype("u1" if bits <= 8 else "u2" if bits <= 16 else "u4")
         return np.dtype("u8") if bits == 64 else None
     if sample_format == SampleFormat.INT:
-        return np.dtype(f"i{bits // 8}") if bits in (8, 16, 32, 64) else None
+        if 1 < bits <= 32:
+            return np.dtype("i1" if bits <= 8 else "i2" if bits <= 16 else "i4")
+        return np.dtype("i8") if bits == 64 else None
     table = {
         SampleFormat.FLOAT: _FLOATS,
         SampleFormat.COMPLEX_INT: _COMPLEX_INTS,

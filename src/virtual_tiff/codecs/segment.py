@@ -1,0 +1,150 @@
+"""Decode one segment: the bytes of a strip or tile in, whole little-endian samples of a full segment out.
+
+The order of the steps is that of libtiff and GDAL: bit order, decompression, predictor, unpacking, padding.
+``docs/segment-codec.md`` is the specification. Everything here is a pure function: any number of threads may
+call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Buffer
+from functools import lru_cache
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+from virtual_tiff.codecs import packing, predictor, table
+from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
+from virtual_tiff.errors import DecodeError
+
+type Octets = npt.NDArray[np.uint8]
+
+_NEWER: Final = "A newer virtual-tiff may know it."
+
+
+@lru_cache(maxsize=1024)
+def find_kernel(config: SegmentConfig) -> tuple[str, Any]:
+    """Return "stream" or "image" and the kernel that decodes such segments.
+
+    Raises
+    ------
+    DecodeError
+        ``codec-config`` when no kernel decodes this configuration.
+    """
+    found = table.kernel(config.compression)
+    if found is None:
+        raise _refusal(f"compression = {config.compression}")
+    if config.color is not None:
+        raise _refusal(f"color = {config.color!r}")
+    if config.fill_order not in (1, 2):
+        raise _refusal(f"fill_order = {config.fill_order}")
+    predicted = config.compression in table.PREDICTED and predictor.allows(config)
+    if config.predictor != 1 and not predicted:
+        raise _refusal(
+            f"predictor = {config.predictor} with compression {config.compression} and such samples"
+        )
+    if found[0] == "stream" and not packing.allows(config):
+        raise _refusal(f"bits_per_sample = {config.bits_per_sample} with subsampling {config.subsampling}")
+    if config.dtype is None:  # pragma: no cover - asking for it is the check
+        raise _refusal("these samples")
+    return found
+
+
+def _refusal(what: str) -> DecodeError:
+    return DecodeError(f"{CODEC_NAME} cannot decode {what}", feature="codec-config", hint=_NEWER)
+
+
+def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
+    """Decode a segment.
+
+    Parameters
+    ----------
+    encoded
+        The bytes of the segment, exactly as they stand in the file.
+    config
+        How they are encoded.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``config.out_bytes`` bytes: samples in C order of (row, column, sample), little-endian. It may be
+        read-only, and a view of `encoded`.
+
+    Raises
+    ------
+    DecodeError
+        ``corrupt-segment`` when the bytes do not decode; ``short-segment`` when they hold fewer rows than the
+        segment must have; ``codec-config`` when the configuration is not known.
+    """
+    kind, decode = find_kernel(config)
+    octets = np.frombuffer(encoded, np.uint8)
+    if octets.size == 0:
+        raise DecodeError("the segment has no bytes", feature="short-segment")
+    try:
+        if kind == "stream":
+            rows = _decode_stream(octets, config, decode)
+        else:
+            rows = _rows_of_image(decode(octets, config), config)
+    except DecodeError:
+        raise
+    except Exception as error:
+        # a dozen C libraries, each with exceptions of its own
+        found = f"the bytes are no valid stream of compression {config.compression}: {error}"
+        raise DecodeError(found, feature="corrupt-segment") from error
+    return _pad(rows, config)
+
+
+def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream) -> Octets:
+    """Decompress, undo the predictor and unpack: bytes of shape (rows, ``config.out_row_bytes``)."""
+    if config.fill_order == 2:
+        encoded = np.frombuffer(imagecodecs.bitorder_decode(encoded.tobytes()), np.uint8)
+    octets = np.frombuffer(decode(encoded, config, config.packed_bytes), np.uint8)
+    row_bytes = config.row_bytes
+    count = min(octets.size, config.packed_bytes) // row_bytes
+    _check_rows(count * config.block[1] if config.is_subsampled else count, config)
+    rows = octets[: count * row_bytes].reshape(count, row_bytes)
+    byte_order: str = config.byte_order
+    if config.predictor != 1:
+        if not rows.flags.writeable:
+            rows = rows.copy()
+        if config.predictor == 2:
+            predictor.undo_horizontal(rows, config)
+        else:
+            rows = predictor.undo_floating_point(rows, config)
+        byte_order = "little"
+    if packing.is_plain(config, byte_order):
+        return rows
+    return packing.unpack(rows, config, byte_order)
+
+
+def _rows_of_image(image: npt.NDArray[Any], config: SegmentConfig) -> Octets:
+    """Bring an image of shape (rows, columns, samples) into the form that streams have."""
+    if image.ndim != 3 or image.shape[1:] != (config.columns, config.samples) or image.dtype != config.dtype:
+        found = (
+            f"the segment holds an image of shape {image.shape} and type {image.dtype}; the tags announce "
+            f"({config.rows}, {config.columns}, {config.samples}) and {config.dtype}"
+        )
+        raise DecodeError(found, feature="corrupt-segment")
+    _check_rows(image.shape[0], config)
+    whole = np.ascontiguousarray(image, config.dtype.newbyteorder("<"))
+    return whole.view(np.uint8).reshape(image.shape[0], config.out_row_bytes)
+
+
+def _check_rows(count: int, config: SegmentConfig) -> None:
+    """Refuse a segment with fewer rows than the shortest one of the image."""
+    least = config.rows if config.last_rows is None else config.last_rows
+    if count < least:
+        found = f"the segment holds {count} of {least} rows"
+        raise DecodeError(found, feature="short-segment", hint="The file may be truncated or damaged.")
+
+
+def _pad(rows: Octets, config: SegmentConfig) -> Octets:
+    """Cut rows off, or append rows of zeros, so that the segment is full."""
+    missing = config.rows - rows.shape[0]
+    if missing > 0:
+        padded = np.zeros(config.out_bytes, np.uint8)
+        padded[: rows.size] = rows.reshape(-1)
+        return padded
+    return rows[: config.rows].reshape(-1)
