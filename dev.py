@@ -26,7 +26,6 @@ UV_HOME = ROOT / "build" / "uv"
 SUPPORTED = ("3.13", "3.14", "3.12")  # in order of preference
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 PYTHON = VENV / SCRIPTS / ("python.exe" if os.name == "nt" else "python")
-SOURCES = ("src", "tests", "benchmarks", "dev.py")
 
 NO_PYTHON = """\
 dev.py: virtual-tiff needs Python {versions}, and none could be found or downloaded.
@@ -51,6 +50,8 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         say(f"failed: {show(error.cmd)}")
         return error.returncode if error.returncode > 0 else 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -103,7 +104,7 @@ def bench(rest: list[str]) -> None:
         sys.exit(f"dev.py: no benchmark {', '.join(sorted(unknown))}; there are {[p.stem for p in every]}")
     for path in every:
         if not wanted or path.stem in wanted:
-            run(PYTHON, path, *options)
+            run(PYTHON, "-m", "benchmarks." + path.stem, *options)
 
 
 TASKS = {
@@ -125,8 +126,9 @@ def environment(*groups: str) -> None:
     """Make ``.venv`` hold the project and the dependency groups, unless it does already."""
     wanted = {"project": fingerprint(), "root": str(ROOT)}
     stamp = read_stamp()
-    installed = set(stamp.pop("groups", []))
-    usable = version_of(PYTHON) in SUPPORTED and stamp.get("root", str(ROOT)) == str(ROOT)
+    installed = set(stamp.pop("groups", "").split())
+    moved = stamp.get("root", str(ROOT)) != str(ROOT)
+    usable = version_of(PYTHON) in SUPPORTED and not moved
     if usable and stamp == wanted and installed >= set(groups):
         return
     python = find_python()
@@ -141,7 +143,7 @@ def environment(*groups: str) -> None:
     say("installing virtual-tiff" + (f" and the groups {', '.join(groups)}" if groups else ""))
     if not (uv and attempt(uv, "pip", "install", "--quiet", "--python", PYTHON, *words, env=uv_settings())):
         install_with_pip(words)
-    STAMP.write_text(json.dumps({**wanted, "groups": groups}), encoding="utf-8")
+    STAMP.write_text(json.dumps({**wanted, "groups": " ".join(groups)}), encoding="utf-8")
 
 
 def fingerprint() -> str:
@@ -149,19 +151,18 @@ def fingerprint() -> str:
     return hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
 
 
-def read_stamp() -> dict[str, object]:
-    """Return what the last run has installed."""
+def read_stamp() -> dict[str, str]:
+    """Return what the last run has installed, and where."""
     try:
-        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+        return dict(json.loads(STAMP.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return stamp if isinstance(stamp, dict) else {}
 
 
 def find_python() -> Path | None:
     """Find a supported Python that really runs: a pyenv shim, for one, may exist and yet fail."""
     named = os.environ.get("DEV_PYTHON")
-    candidates = [named] if named else [sys.executable]
+    candidates: list[str | None] = [named] if named else [sys.executable]
     for version in SUPPORTED:
         candidates += [shutil.which("python" + version), "/usr/local/bin/python" + version]
         pattern = Path.home() / ".pyenv" / "versions" / (version + ".*") / "bin" / "python"
@@ -198,7 +199,7 @@ def find_uv(python: Path | None) -> Path | None:
 
 
 def uv_settings() -> dict[str, str]:
-    """Return the environment for uv, with the package index of pip's configuration, where uv does not look."""
+    """Return the environment for uv, with the index of pip's configuration, where uv does not look."""
     env = dict(os.environ)
     done = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
