@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import imagecodecs
-import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.codecs.images import as_stored
 from virtual_tiff.errors import DecodeError
 
 JPEG, LOSSY_DNG = 7, 34892
@@ -112,22 +112,6 @@ def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         msg = f"the JPEG stream decodes to shape {samples.shape}, not to {sizes}"
         raise DecodeError(msg, feature="corrupt-segment")
     return as_stored(samples.reshape(sizes), config)
-
-
-def as_stored(samples: npt.NDArray[Any], config: SegmentConfig) -> npt.NDArray[Any]:
-    """Bring decoded samples to the data type of the segment, when it holds them.
-
-    Raises
-    ------
-    DecodeError
-        ``corrupt-segment`` when the stream has deeper samples than the IFD announces.
-    """
-    if samples.dtype == config.dtype:
-        return samples
-    if samples.dtype.kind in "iu" and config.dtype.kind in "iu" and samples.dtype.itemsize <= config.dtype.itemsize:
-        return samples.view(f"{config.dtype.kind}{samples.dtype.itemsize}").astype(config.dtype, copy=False)
-    msg = f"the stream holds {samples.dtype} samples, the IFD announces {config.dtype}"
-    raise DecodeError(msg, feature="corrupt-segment")
 
 
 def _sizes(frame: Frame, config: SegmentConfig) -> tuple[int, int, int]:
