@@ -21,14 +21,14 @@ if TYPE_CHECKING:
         VirtualTiffError,
     )
     from virtual_tiff.parser import VirtualTIFF
-    from virtual_tiff.tiff.parse import Limits
+    from virtual_tiff.tiff.protocol import Limits
 
 _HOMES = {
     "ConformError": "errors",
     "DecodeError": "errors",
     "FormatError": "errors",
     "LimitError": "errors",
-    "Limits": "tiff.parse",
+    "Limits": "tiff.protocol",
     "SourceError": "errors",
     "TargetError": "errors",
     "UnsupportedError": "errors",

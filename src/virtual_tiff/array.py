@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,11 +16,9 @@ from virtual_tiff.inline import padded_chunk
 from virtual_tiff.layout import SegmentLayout, segment_layout
 from virtual_tiff.segments import Positions, segment_ranges
 from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
-from virtual_tiff.tiff.parse import load_tags
+from virtual_tiff.tiff.deferred import load_tags
+from virtual_tiff.tiff.protocol import Reader
 from virtual_tiff.tiff.tags import Tags
-
-type Steps[T] = Generator[Sequence[tuple[int, int]], Sequence[bytes], T]
-"""A computation that yields the byte ranges (start, end) it needs and is sent their bytes."""
 
 LAYOUT_TAGS = (
     Tags.TileOffsets,
@@ -108,7 +106,7 @@ def fill_value_json(value: complex) -> bool | float | str | list[Any]:
     return value
 
 
-def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | None = None) -> Steps[VirtualArray]:
+def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | None = None) -> Reader[VirtualArray]:
     """Describe the image of one IFD as a Zarr array of byte ranges.
 
     Sans I/O: run it with :meth:`virtual_tiff.tiff.source.Source.run`.
@@ -130,7 +128,7 @@ def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | N
         raise error.at(url=tiff.url, ifd=ifd.path) from error.__cause__
 
 
-def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Steps[VirtualArray]:
+def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[VirtualArray]:
     ifd = yield from load_tags(ifd, tuple(tag for tag in LAYOUT_TAGS if tag in ifd))
     layout = segment_layout(tiff, ifd)
     ranges = segment_ranges(tiff, ifd, layout)
@@ -170,7 +168,7 @@ def _axes(layout: SegmentLayout, plan: ChunkPlan) -> tuple[tuple[int, ...], tupl
     return shape, (layout.samples, plan.rows, plan.columns), ("band", "y", "x")
 
 
-def _inline(layout: SegmentLayout, plan: ChunkPlan) -> Steps[dict[tuple[int, ...], bytes]]:
+def _inline(layout: SegmentLayout, plan: ChunkPlan) -> Reader[dict[tuple[int, ...], bytes]]:
     """Read the short last strips that are to be inlined, and pad them."""
     if not plan.inline:
         return {}

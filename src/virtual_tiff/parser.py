@@ -15,7 +15,7 @@ from virtual_tiff.chunks import ChunkOptions, ShortStrips
 from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
 from virtual_tiff.manifest import flat_group, manifest_group, nested_group
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
-from virtual_tiff.tiff.parse import Limits
+from virtual_tiff.tiff.protocol import Limits
 from virtual_tiff.tiff.source import Source, read_tiff
 
 type IfdLayout = Literal["flat", "nested"]
