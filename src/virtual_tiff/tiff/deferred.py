@@ -13,9 +13,9 @@ from virtual_tiff.tiff.protocol import DEFAULT_LIMITS, Limits, Reader, too_much_
 def load_tags(
     ifd: Ifd, codes: Collection[int] | None = None, *, limits: Limits = DEFAULT_LIMITS
 ) -> Reader[Ifd]:
-    """Load deferred tags (all, or those in ``codes``) and return the IFD with them; its children stay as they are.
+    """Load deferred tags (all, or those in ``codes``) and return the IFD with them.
 
-    A tag whose bytes are not in the file moves to the problems of the IFD.
+    Its children stay as they are. A tag whose bytes are not in the file moves to the problems of the IFD.
 
     Raises
     ------
@@ -56,7 +56,8 @@ def _load(ifds: Sequence[Ifd], codes: Collection[int] | None, limits: Limits) ->
         raise too_much_metadata(limits)
     ranges = [(offset, offset + nbytes) for wanted in places for offset, nbytes in wanted.values()]
     buffers = iter((yield ranges) if ranges else ())
-    return [_loaded(ifd, wanted, buffers) if wanted else ifd for ifd, wanted in zip(ifds, places, strict=True)]
+    pairs = zip(ifds, places, strict=True)
+    return [_loaded(ifd, wanted, buffers) if wanted else ifd for ifd, wanted in pairs]
 
 
 def _loaded(ifd: Ifd, wanted: dict[int, tuple[int, int]], buffers: Iterable[bytes]) -> Ifd:

@@ -33,6 +33,8 @@ _INTEGERS: Final[dict[int, tuple[int, bool]]] = {
 }
 """Bytes and signedness of the field types that hold integers."""
 
+_UNSIGNED_64: Final = frozenset({int(TagType.LONG8), int(TagType.IFD8)})
+
 _STORED: Final = {
     "little": {code: dtype.newbyteorder("<") for code, dtype in TYPE_DTYPES.items()},
     "big": {code: dtype.newbyteorder(">") for code, dtype in TYPE_DTYPES.items()},
@@ -191,10 +193,10 @@ class TagMap(Mapping[int, Tag]):
 class Ifd:
     """An image file directory: its place, its tags by number, its SubIFDs.
 
-    ``path`` is ``(3,)`` for IFD 3 of the main chain, ``(3, 0)`` for its first SubIFD; IFDs that are chained to a
-    SubIFD are numbered after all SubIFDs of the tag. ``problems`` are damaged tags, which are missing in ``tags``;
-    they matter only to those who need these tags: :meth:`integers` raises them. A damaged tag is still ``in`` the
-    IFD, so that nobody takes it for absent and assumes a default.
+    ``path`` is ``(3,)`` for IFD 3 of the main chain, ``(3, 0)`` for its first SubIFD; IFDs that are chained
+    to a SubIFD are numbered after all SubIFDs of the tag. ``problems`` are damaged tags, which are missing in
+    ``tags``; they matter only to those who need these tags: :meth:`integers` raises them. A damaged tag is
+    still ``in`` the IFD, so that nobody takes it for absent and assumes a default.
     """
 
     path: IfdPath
@@ -209,21 +211,24 @@ class Ifd:
         return code in self.tags or any(problem.tag == code for problem in self.problems)
 
     def integers(self, code: int) -> npt.NDArray[np.int64] | None:
-        """All values of an integer tag as int64 (read-only), or None when absent; BYTE and UNDEFINED count as integers.
+        """All values of an integer tag as int64 (read-only), or None when absent.
+
+        BYTE and UNDEFINED count as integers.
 
         Raises
         ------
         FormatError
-            ``bad-tag`` when the tag does not hold integers below 2**63, or the reason why a damaged tag was left out.
+            ``bad-tag`` when the tag does not hold integers below 2**63, or the reason why a damaged tag was
+            left out.
         UsageError
             ``usage`` when the value is deferred.
         """
         tag = self._integer_tag(code)
         if tag is None:
             return None
+        if tag.type not in _UNSIGNED_64 or tag.raw is None:
+            return tag.array().astype(np.int64, copy=False)
         values = tag.array()
-        if values.dtype != np.uint64:
-            return values.astype(np.int64, copy=False)
         signed = values.view(np.int64)
         if signed.size and signed.min() < 0:
             found = f"the value {int(values.max())} exceeds 63 bits"
@@ -259,7 +264,7 @@ class Ifd:
         return tag
 
     def text(self, code: int) -> str | None:
-        """The text of a tag, or None when it is absent, damaged, or holds numbers (as libtiff ignores those)."""
+        """The text of a tag, or None when it is absent, damaged, or holds numbers (libtiff ignores those)."""
         tag = self.tags.get(code)
         return None if tag is None or tag.type not in _TEXTS else tag.text()
 
@@ -285,10 +290,10 @@ class Origin:
 class TiffFile:
     """The headers of one TIFF file, and what the store said of it when they were read.
 
-    ``size`` (bytes), ``etag``, ``last_modified`` and ``version`` come from the response that carried the header.
-    ``cog_ghost`` is the text of GDAL's COG ghost area behind the header, or None.
-    ``complete`` is False when reading stopped before the end of the IFD chain, as asked. ``problems`` are damaged IFDs,
-    which are missing in ``ifds`` or in the children of an IFD.
+    ``size`` (bytes), ``etag``, ``last_modified`` and ``version`` come from the response that carried the
+    header. ``cog_ghost`` is the text of GDAL's COG ghost area behind the header, or None. ``complete`` is
+    False when reading stopped before the end of the IFD chain, as asked. ``problems`` are damaged IFDs, which
+    are missing in ``ifds`` or in the children of an IFD.
     """
 
     url: str
@@ -340,7 +345,7 @@ class TiffFile:
 
 
 def _numbered(siblings: tuple[Ifd, ...], index: int) -> Ifd | None:
-    """Return the IFD with that number among its siblings; damaged ones are missing, so positions may differ."""
+    """Return the IFD with that number; damaged siblings are missing, so its position may differ."""
     if 0 <= index < len(siblings) and siblings[index].path[-1] == index:
         return siblings[index]
     return next((ifd for ifd in siblings if ifd.path[-1] == index), None)

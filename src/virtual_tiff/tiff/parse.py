@@ -1,12 +1,10 @@
 """Sans-I/O parser of TIFF and BigTIFF headers: IFD chain, SubIFDs, tags.
 
-Damage that concerns one tag or a later IFD becomes a *problem* of the Ifd or the TiffFile, and the rest is kept;
-only a file without any readable IFD raises. Limits raise, apart from the limit of a single tag.
+Damage that concerns one tag or a later IFD becomes a *problem* of the Ifd or the TiffFile, and the rest is
+kept; only a file without any readable IFD raises. Limits raise, apart from the limit of a single tag.
 
-References
-----------
-TIFF 6 section 2; the BigTIFF design of Aware Systems; SubIFDs: PageMaker 6 technical notes; the ghost area: GDAL's
-COG driver, https://gdal.org/en/stable/drivers/raster/cog.html.
+References ---------- TIFF 6 section 2; the BigTIFF design of Aware Systems; SubIFDs: PageMaker 6 technical
+notes; the ghost area: GDAL's COG driver, https://gdal.org/en/stable/drivers/raster/cog.html.
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ _IFD_GUESS: Final = 1024
 _MAX_RUN: Final = 6
 """A chain that advances by equal strides is read ahead by up to 2**6 IFDs at once."""
 
+_MIN_PREFETCH: Final = 64
 _MAX_ENTRIES: Final = 65535
 _ENTRY_COST, _IFD_COST, _PROBLEM_COST = 192, 1024, 1024  # memory of the Python objects, roughly, in bytes
 _GHOST: Final = b"GDAL_STRUCTURAL_METADATA_SIZE="
@@ -66,7 +65,7 @@ _FORMS: Final = {
 
 @dataclass(slots=True)
 class _Draft:
-    """An IFD while it is being read; ``wanted`` are offset and size of the small values still to be fetched."""
+    """An IFD being read; ``wanted`` are offset and size of the small values still to be fetched."""
 
     path: IfdPath
     offset: int
@@ -79,7 +78,8 @@ class _Draft:
     def freeze(self, form: _Form) -> Ifd:
         children = tuple(child.freeze(form) for child in self.children)
         tags = TagMap(self.entries, form.byte_order)
-        return Ifd(self.path, self.offset, form.byte_order, form.bigtiff, tags, children, tuple(self.problems))
+        problems = tuple(self.problems)
+        return Ifd(self.path, self.offset, form.byte_order, form.bigtiff, tags, children, problems)
 
 
 def parse_tiff(
@@ -101,10 +101,12 @@ def parse_tiff(
     Raises
     ------
     FormatError
-        ``not-a-tiff``, ``truncated``, ``no-ifd``, or the damage of the first IFD when there is no readable one.
+        ``not-a-tiff``, ``truncated``, ``no-ifd``, or the damage of the first IFD when there is no readable
+        one.
     LimitError
         ``limit-ifds``, ``limit-metadata-bytes``.
     """
+    prefetch = max(prefetch, _MIN_PREFETCH)
     (head,) = yield [(0, prefetch)]
     size = len(head) if origin.size is None and len(head) < prefetch else origin.size
     try:
@@ -255,7 +257,7 @@ class _Parser:
         return (yield from self._parse(path, offset, buffer, offset))
 
     def _parse(self, path: IfdPath, offset: int, buffer: bytes, base: int) -> Reader[_Draft | None]:
-        """Read the IFD at an offset out of a buffer that begins at ``base``; fetch the rest of its entries if need be."""
+        """Read the IFD at an offset out of a buffer that begins at ``base``; fetch more if need be."""
         form = self.form
         first = offset - base + form.counter.size
         if first > len(buffer):

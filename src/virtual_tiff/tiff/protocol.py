@@ -1,7 +1,7 @@
-"""The agreement between readers, which know TIFF, and those who drive them, which know stores; and its limits.
+"""The agreement between readers, which know TIFF, and their drivers, which know stores; and its limits.
 
-A *reader* is a generator that yields batches of byte ranges ``(start, end)`` and is sent one bytes object for each; one
-that is shorter than asked for means the end of the file. Its return value is the result.
+A *reader* is a generator that yields batches of byte ranges ``(start, end)`` and is sent one bytes object for
+each; one that is shorter than asked for means the end of the file. Its return value is the result.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ PREFETCH: Final = 32768
 class Limits:
     """Bounds against hostile files.
 
-    ``max_metadata_bytes`` bounds the memory that the headers of one file take, and the bytes fetched for them;
-    ``max_tag_bytes`` the value of one tag; ``max_depth`` the nesting of SubIFDs; ``max_requests`` the GETs for one
-    file.
+    ``max_metadata_bytes`` bounds the memory that the headers of one file take, and the bytes fetched for
+    them; ``max_tag_bytes`` the value of one tag; ``max_depth`` the nesting of SubIFDs; ``max_requests`` the
+    GETs for one file.
     """
 
     max_ifds: int = 100_000

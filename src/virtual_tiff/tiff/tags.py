@@ -1,14 +1,15 @@
 """TIFF field types and tags: numbers, names, allowed types, defaults, and where each is defined.
 
-The origins: "TIFF 6" and its sections 1 to 23; "TN2" is the JPEG technical note 2 of 1995; "PM6" the PageMaker 6
-technical notes of 1995; "PS" the Photoshop technical notes of 2002; "FX" is RFC 2301; "EP" is TIFF/EP (ISO 12234-2);
-"DNG" is Adobe DNG 1.7; the others name the program or the standard that brought the tag.
+The origins: "TIFF 6" and its sections 1 to 23; "TN2" is the JPEG technical note 2 of 1995; "PM6" the
+PageMaker 6 technical notes of 1995; "PS" the Photoshop technical notes of 2002; "FX" is RFC 2301; "EP" is
+TIFF/EP (ISO 12234-2); "DNG" is Adobe DNG 1.7; the others name the program or the standard that brought the
+tag.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -84,8 +85,8 @@ _ANY = frozenset(TagType)
 class Tags(IntEnum):
     """Tag numbers by the names of the standards; each member knows its types, its default and its origin.
 
-    ``types`` are the field types that the definition allows (readers should be lenient between integer types);
-    ``default`` is None when the standard gives none.
+    ``types`` are the field types that the definition allows (readers should be lenient between integer
+    types); ``default`` is None when the standard gives none.
     """
 
     types: frozenset[TagType]
@@ -94,7 +95,7 @@ class Tags(IntEnum):
 
     def __new__(
         cls, code: int, types: frozenset[TagType], origin: str, default: TagDefault | None = None
-    ) -> Tags:
+    ) -> Self:
         """Make a member that carries its definition."""
         member = int.__new__(cls, code)
         member._value_ = code
