@@ -20,7 +20,7 @@ type Stream = Callable[[Buffer, SegmentConfig, int], Buffer]
 """(encoded, config, expected bytes) -> at most or about as many bytes; in memory bounded by them."""
 
 type Image = Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]
-"""(encoded, config) -> samples of shape (rows, columns, samples) and ``config.dtype``, of any number of rows."""
+"""(encoded, config) -> samples of ``config.dtype`` and shape (any rows, columns, samples)."""
 
 MODULES: Final[dict[int, str]] = {
     **dict.fromkeys((1, 5, 8, 32773, 32946, 34925, 50000), "streams"),
