@@ -15,23 +15,12 @@ import numpy as np
 
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.samples import SampleFormat, pixel_dtype
-from virtual_tiff.errors import FormatError, LimitError, UnsupportedError
+from virtual_tiff.codecs.segment import find_kernel
+from virtual_tiff.codecs.table import PREDICTED
+from virtual_tiff.coding import YCBCR, coding_fields, compression_of
+from virtual_tiff.errors import DecodeError, FormatError, LimitError, UnsupportedError
 from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.tags import Tags
-
-COMPRESSION_NAMES: Final[Mapping[int, str]] = {
-    1: "uncompressed",
-    5: "LZW",
-    8: "Deflate",
-    32773: "PackBits",
-    32946: "Deflate (old code)",
-    34925: "LZMA",
-    50000: "ZSTD",
-}
-"""The compression schemes that are decoded, by the value of the Compression tag."""
-
-_PREDICTOR_COMPRESSIONS: Final = frozenset({5, 8, 32946, 34925, 50000})
-"""Where libtiff honours the Predictor tag; elsewhere it is ignored."""
 
 MAX_SEGMENT_BYTES: Final = 1 << 30
 """Default limit on the decoded size of one segment."""
@@ -138,7 +127,8 @@ def segment_layout(tiff: TiffFile, ifd: Ifd, *, max_segment_bytes: int = MAX_SEG
     if bands < 1:
         found = f"{bands} samples per pixel"
         raise FormatError(found, feature="bad-tag", ifd=ifd.path, tag=Tags.SamplesPerPixel)
-    compression = _compression(ifd)
+    compression = compression_of(ifd)
+    photometric = _photometric(ifd)
     tiled, rows, columns = _segment_size(ifd, width, height)
     bits, sample_format = _samples(ifd, bands)
     dtype = _dtype(ifd, bits, sample_format)
@@ -156,12 +146,13 @@ def segment_layout(tiff: TiffFile, ifd: Ifd, *, max_segment_bytes: int = MAX_SEG
         sample_format=sample_format,
         byte_order=ifd.byte_order,
         compression=compression,
-        predictor=_predictor(ifd, compression, bits, sample_format),
+        predictor=_predictor(ifd, compression),
         fill_order=_fill_order(ifd),
-        photometric=ifd.integer(Tags.PhotometricInterpretation, -1) if Tags.PhotometricInterpretation in ifd else None,
+        photometric=photometric,
         dtype=dtype,
+        coding=coding_fields(ifd, compression, photometric),
     )
-    _refuse_photometric(layout)
+    _refuse_undecodable(ifd, layout)
     if layout.config.out_bytes > max_segment_bytes and (compression != 1 or tiled):
         found = f"a segment of {columns} x {rows} pixels decodes to {layout.config.out_bytes} bytes"
         raise LimitError(found, feature="limit-segment-bytes", ifd=ifd.path, hint="Raise max_segment_bytes.")
@@ -184,13 +175,9 @@ def _size(ifd: Ifd) -> tuple[int, int]:
     return width, height
 
 
-def _compression(ifd: Ifd) -> int:
-    compression = ifd.integer(Tags.Compression, 1)
-    if compression not in COMPRESSION_NAMES:
-        found = f"compression {compression} is not decoded"
-        hint = "Rewrite the file with Deflate, LZW or ZSTD."
-        raise UnsupportedError(found, feature="compression", ifd=ifd.path, tag=Tags.Compression, hint=hint)
-    return compression
+def _photometric(ifd: Ifd) -> int | None:
+    """The photometric interpretation; None when it is absent, which libtiff allows."""
+    return ifd.integer(Tags.PhotometricInterpretation, 0) if Tags.PhotometricInterpretation in ifd else None
 
 
 def _segment_size(ifd: Ifd, width: int, height: int) -> tuple[bool, int, int]:
@@ -247,17 +234,36 @@ def _fill_order(ifd: Ifd) -> int:
     return order
 
 
-def _predictor(ifd: Ifd, compression: int, bits: tuple[int, ...], sample_format: int) -> int:
+def _predictor(ifd: Ifd, compression: int) -> int:
+    """The predictor; libtiff ignores the tag where the compression has no predictor."""
     predictor = ifd.integer(Tags.Predictor, 1)
-    if compression not in _PREDICTOR_COMPRESSIONS:
+    if compression not in PREDICTED or predictor == 1:
         return 1
-    depths = ", ".join(map(str, bits))
-    allowed = {1: True, 2: bits in {(8,), (16,), (32,), (64,)}, 3: sample_format == 3 and bits in {(16,), (24,), (32,), (64,)}}
-    if not allowed.get(predictor, False):
-        found = f"predictor {predictor} on {depths} bits per sample of sample format {sample_format}"
+    if predictor not in (2, 3):
+        found = f"predictor {predictor}"
         raise UnsupportedError(found, feature="predictor", ifd=ifd.path, tag=Tags.Predictor)
     return predictor
 
 
-def _refuse_photometric(layout: SegmentLayout) -> None:
-    """Refuse what is not one sample per band and pixel."""
+def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:
+    """Refuse by name, before any pixel is read, what the codec would refuse."""
+    if layout.planar and len(layout.bits) > 1:
+        found = f"separate planes of {', '.join(map(str, layout.bits))} bits"
+        raise UnsupportedError(found, feature="mixed-samples", ifd=ifd.path, tag=Tags.BitsPerSample)
+    if layout.planar and layout.photometric == YCBCR and layout.config.subsampling is not None:
+        found = "planes of subsampled chroma have different sizes"
+        raise UnsupportedError(found, feature="planar", ifd=ifd.path, tag=Tags.PlanarConfiguration)
+    try:
+        find_kernel(layout.config)
+    except DecodeError as error:
+        feature, tag = _blame(layout)
+        raise UnsupportedError(error.found, feature=feature, ifd=ifd.path, tag=tag) from error
+
+
+def _blame(layout: SegmentLayout) -> tuple[str, int]:
+    """The feature and the tag that most likely keep the codec from decoding."""
+    if layout.predictor != 1:
+        return "predictor", Tags.Predictor
+    if layout.photometric == YCBCR:
+        return "photometric", Tags.PhotometricInterpretation
+    return "bit-depth", Tags.BitsPerSample

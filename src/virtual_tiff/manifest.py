@@ -35,7 +35,7 @@ def manifest_array(array: VirtualArray) -> ManifestArray:
     return kind(metadata=metadata, chunkmanifest=manifest)
 
 
-class RectilinearManifestArray(ManifestArray):  # type: ignore[misc]
+class RectilinearManifestArray(ManifestArray):
     """A ManifestArray on a rectilinear chunk grid, which a ManifestStore can serve but VirtualiZarr cannot combine."""
 
     def __init__(self, metadata: ArrayV3Metadata, chunkmanifest: ChunkManifest) -> None:

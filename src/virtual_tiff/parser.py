@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from obspec_utils.registry import ObjectStoreRegistry
 from virtualizarr.manifests import ManifestStore
@@ -78,7 +78,7 @@ class VirtualTIFF:
             raise UsageError(found, feature="usage", hint="A variable's name has no '/'.")
         self._chunk_options()
 
-    def __call__(self, url: str, registry: ObjectStoreRegistry) -> ManifestStore:
+    def __call__(self, url: str, registry: ObjectStoreRegistry[Any]) -> ManifestStore:
         """Read the headers of one file.
 
         Parameters
@@ -133,7 +133,7 @@ def _last_ifd(ifd: int | IfdPath | None) -> int | None:
     return ifd if ifd is None or isinstance(ifd, int) else ifd[0] if ifd else 0
 
 
-def _resolve(url: str, registry: ObjectStoreRegistry) -> tuple[object, str]:
+def _resolve(url: str, registry: ObjectStoreRegistry[Any]) -> tuple[object, str]:
     try:
         return registry.resolve(url)
     except ValueError as error:

@@ -99,10 +99,10 @@ def _fit(values: Positions, count: int) -> Positions:
 
 def expected_lengths(layout: SegmentLayout) -> Positions:
     """Packed bytes of every segment, from the geometry alone; flat, in the order of the grid."""
-    row_bytes = layout.config.row_bytes
-    expected = np.full(layout.grid, layout.rows * row_bytes, np.uint64)
+    config = layout.config
+    expected = np.full(layout.grid, config.packed_bytes, np.uint64)
     if layout.last_rows is not None:
-        expected[:, -1, :] = layout.last_rows * row_bytes
+        expected[:, -1, :] = -(-layout.last_rows // config.block[1]) * config.row_bytes
     return expected.reshape(-1)
 
 

@@ -1,0 +1,127 @@
+"""Which tags decide how a compression decodes, beyond the samples: they become fields of the codec's configuration.
+
+Only what the decoder of that compression reads is written, so that like files have equal configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from virtual_tiff.errors import UnsupportedError
+from virtual_tiff.tiff.ifd import Ifd
+from virtual_tiff.tiff.tags import Tags
+
+COMPRESSION_NAMES: Final[Mapping[int, str]] = {
+    1: "uncompressed",
+    2: "CCITT RLE",
+    3: "CCITT T.4",
+    4: "CCITT T.6",
+    5: "LZW",
+    7: "JPEG",
+    8: "Deflate",
+    22610: "JPEG XR (Hamamatsu)",
+    32766: "NeXT",
+    32771: "CCITT RLE, word-aligned",
+    32773: "PackBits",
+    32809: "ThunderScan",
+    32909: "PixarLog",
+    32946: "Deflate (old code)",
+    33003: "JPEG 2000 YCbCr (Aperio)",
+    33004: "JPEG 2000 (lossy)",
+    33005: "JPEG 2000 RGB (Aperio)",
+    34676: "SGI LogLuv or LogL",
+    34677: "SGI LogLuv, 24 bits",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG (DNG)",
+    34925: "LZMA",
+    34933: "PNG",
+    34934: "JPEG XR",
+    50000: "ZSTD",
+    50001: "WebP",
+    50002: "JPEG XL (old code)",
+    52546: "JPEG XL (DNG)",
+}
+"""The compression schemes that are decoded, by the value of the Compression tag."""
+
+YCBCR: Final = 6
+"""PhotometricInterpretation of YCbCr."""
+
+type Fields = dict[str, Any]
+
+
+def coding_fields(ifd: Ifd, compression: int, photometric: int | None) -> Fields:
+    """Return the fields of the codec's configuration that this compression and photometric interpretation need."""
+    make = _MAKERS.get(compression)
+    if make is not None:
+        return make(ifd, photometric)
+    if photometric == YCBCR and compression in _PACKED:
+        return _subsampling(ifd)
+    return {}
+
+
+def compression_of(ifd: Ifd) -> int:
+    """Return the compression, or refuse it.
+
+    Raises
+    ------
+    UnsupportedError
+        ``compression``.
+    """
+    compression = ifd.integer(Tags.Compression, 1)
+    if compression not in COMPRESSION_NAMES:
+        found = f"compression {compression} is not decoded"
+        hint = "Rewrite the file with Deflate, LZW or ZSTD."
+        raise UnsupportedError(found, feature="compression", ifd=ifd.path, tag=Tags.Compression, hint=hint)
+    return compression
+
+
+def _jpeg(ifd: Ifd, photometric: int | None) -> Fields:
+    fields: Fields = {} if photometric is None else {"photometric": photometric}
+    tables = ifd.tags.get(Tags.JPEGTables)
+    if tables is not None and tables.raw:
+        fields["jpeg_tables"] = bytes(tables.raw)
+    return fields
+
+
+def _photometric(_ifd: Ifd, photometric: int | None) -> Fields:
+    return {} if photometric is None else {"photometric": photometric}
+
+
+def _lerc(ifd: Ifd, _photometric: int | None) -> Fields:
+    values = ifd.integers(Tags.LercParameters)
+    return {} if values is None else {"lerc_parameters": tuple(int(value) for value in values)}
+
+
+def _t4(ifd: Ifd, _photometric: int | None) -> Fields:
+    options = ifd.integer(Tags.T4Options, 0)
+    return {"t4_options": options} if options else {}
+
+
+def _t6(ifd: Ifd, _photometric: int | None) -> Fields:
+    options = ifd.integer(Tags.T6Options, 0)
+    return {"t6_options": options} if options else {}
+
+
+def _subsampling(ifd: Ifd) -> Fields:
+    """Subsampling of packed YCbCr; like libtiff, absent means 2 x 2."""
+    values = ifd.integers(Tags.YCbCrSubSampling)
+    across, down = (2, 2) if values is None or values.size < 2 else (int(values[0]), int(values[1]))
+    if across not in (1, 2, 4) or down not in (1, 2, 4):
+        found = f"chroma subsampling {across} x {down}"
+        raise UnsupportedError(found, feature="subsampling", ifd=ifd.path, tag=Tags.YCbCrSubSampling)
+    return {} if (across, down) == (1, 1) else {"subsampling": (across, down)}
+
+
+_PACKED: Final = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
+
+_MAKERS: Final[dict[int, Callable[[Ifd, int | None], Fields]]] = {
+    3: _t4,
+    4: _t6,
+    7: _jpeg,
+    34676: _photometric,
+    34677: _photometric,
+    34887: _lerc,
+    34892: _jpeg,
+}
