@@ -1,0 +1,1 @@
+"""The datacube: many TIFFs become one array in an Icechunk repository."""

@@ -1,0 +1,69 @@
+"""Sources that were changed a moment ago.
+
+Icechunk compares times of change in whole seconds, so a file that is replaced within the second of its last
+change would go unnoticed for ever. Publishing waits until that second is over (once, for all files together),
+and then looks whether such young files are still what was scanned. Older ones are guarded by their checksum.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.stores import OBJECT_STORES
+from virtual_tiff.errors import SourceError
+from virtual_tiff.tiff.failures import source_error
+
+_SECOND: Final = timedelta(seconds=1)
+_LONGEST: Final = timedelta(seconds=2)
+_CONCURRENCY: Final = 64
+
+
+async def settle(headers: Sequence[FileHeader]) -> None:
+    """Wait until no source is younger than the resolution of its checksum, and check those that were.
+
+    Raises
+    ------
+    SourceError
+        ``source-changed`` when such a file is no longer the one whose header was read.
+    """
+    young = [header for header in headers if _is_young(header)]
+    if not young:
+        return
+    newest = max(header.last_modified for header in young if header.last_modified is not None)
+    wait = newest + _SECOND + timedelta(milliseconds=5) - datetime.now(UTC)
+    if timedelta(0) < wait <= _LONGEST:
+        await asyncio.sleep(wait.total_seconds())
+    gate = asyncio.Semaphore(_CONCURRENCY)
+
+    async def check(header: FileHeader) -> None:
+        async with gate:
+            await _check_same(header)
+
+    await asyncio.gather(*(check(header) for header in young))
+
+
+def _is_young(header: FileHeader) -> bool:
+    if header.place.scheme in OBJECT_STORES or header.last_modified is None:
+        return False
+    return header.last_modified + _SECOND > header.read_at
+
+
+async def _check_same(header: FileHeader) -> None:
+    try:
+        # A GET of one byte, since some servers refuse HEAD.
+        answer = await header.place.store.get_async(header.place.path, options={"range": (0, 1)})
+    except Exception as error:
+        raise source_error(error, header.url) from error
+    now = answer.meta
+    pairs = (
+        (header.etag, now["e_tag"]),
+        (header.size, now["size"]),
+        (header.last_modified, now["last_modified"]),
+    )
+    if any(before is not None and after is not None and before != after for before, after in pairs):
+        found = "the file was replaced after its header had been read"
+        raise SourceError(found, feature="source-changed", url=header.url, hint="Run it again.")

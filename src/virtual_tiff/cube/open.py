@@ -1,0 +1,143 @@
+"""Opening a published cube: its containers are found and authorised, from the environment or as told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import icechunk
+import xarray as xr
+
+from virtual_tiff.cube.access import Call, repository_storage, source_credentials
+from virtual_tiff.cube.stores import Location, locate
+from virtual_tiff.cube.target import open_existing, translated
+from virtual_tiff.errors import TargetError, UsageError
+
+type Credentials = Mapping[str, Any]
+"""Icechunk credentials by container: its name or its URL prefix."""
+
+
+def open_repository(
+    path: str | os.PathLike[str], *, credentials: Credentials | None = None
+) -> icechunk.Repository:
+    """Open the Icechunk repository of a cube, with access to its sources.
+
+    Parameters
+    ----------
+    path
+        A local directory, or an ``s3://``, ``gs://``, ``az://`` or ``http(s)://`` URL.
+    credentials
+        Icechunk credentials for containers, by name or URL prefix, such as
+        ``{"s3://bucket/": icechunk.s3_static_credentials(...)}``. The others are taken from the environment;
+        ``AWS_SKIP_SIGNATURE=true`` reads public buckets.
+
+    Raises
+    ------
+    TargetError
+        ``target-missing`` when no repository is there; ``container`` when the sources may not be read.
+    """
+    place = locate(path)
+    containers = containers_in(place)
+    authorized = _authorize(place, containers, credentials or {})
+    return open_existing(place, authorize_virtual_chunk_access=icechunk.containers_credentials(authorized))
+
+
+def open_cube(
+    path: str | os.PathLike[str],
+    *,
+    group: str | None = None,
+    branch: str | None = None,
+    tag: str | None = None,
+    snapshot: str | None = None,
+    credentials: Credentials | None = None,
+    chunks: Any = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Open a published cube as a lazy xarray Dataset.
+
+    Parameters
+    ----------
+    path
+        A local directory, or an ``s3://``, ``gs://``, ``az://`` or ``http(s)://`` URL.
+    group
+        A group inside the repository.
+    branch, tag, snapshot
+        The version; the newest of branch "main" when none is given.
+    credentials
+        See :func:`open_repository`.
+    chunks
+        As in xarray: ``{}`` gives Dask arrays, None lazy arrays without Dask.
+    **options
+        More arguments for :func:`xarray.open_zarr`.
+
+    Raises
+    ------
+    TargetError
+        ``target-missing``, ``target-not-a-cube`` or ``container``.
+    """
+    repository = open_repository(path, credentials=credentials)
+    if sum(version is not None for version in (branch, tag, snapshot)) > 1:
+        raise UsageError("more than one of branch, tag and snapshot", feature="usage", url=str(path))
+    if tag is None and snapshot is None and branch is None:
+        branch = "main"
+    place = locate(path)
+    with translated(place):
+        store = repository.readonly_session(branch, tag=tag, snapshot_id=snapshot).store
+    try:
+        dataset: xr.Dataset = xr.open_zarr(
+            store, group=group, consolidated=False, zarr_format=3, chunks=chunks, **options
+        )
+    except FileNotFoundError as error:
+        found = f"the repository has no group {group or '/'}"
+        raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
+    return dataset
+
+
+def containers_in(place: Location) -> Mapping[str, icechunk.VirtualChunkContainer]:
+    """The containers of a repository, by URL prefix.
+
+    Raises
+    ------
+    TargetError
+        ``target-missing`` when no repository is there.
+    """
+    return open_existing(place).config.virtual_chunk_containers or {}
+
+
+def _authorize(
+    place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer], credentials: Credentials
+) -> dict[str, Any]:
+    unknown = set(credentials) - set(containers) - {container.name for container in containers.values()}
+    if unknown:
+        found = f"the cube has no container {sorted(unknown)}"
+        raise UsageError(found, feature="usage", url=place.url, hint=f"It has: {sorted(containers)}.")
+    authorized = {}
+    for prefix, container in containers.items():
+        given = credentials.get(prefix, credentials.get(container.name or prefix))
+        if given is None and prefix.startswith("file:") and place.scheme in ("http", "https"):
+            found = f"a cube on a web server wants to read local files below {prefix}"
+            hint = f"If you trust it: credentials={{{prefix!r}: icechunk.credentials.LocalFileSystemAccess}}."
+            raise TargetError(found, feature="container", url=place.url, hint=hint)
+        authorized[prefix] = (
+            given if given is not None else source_credentials(prefix, container.store).make()
+        )
+    return authorized
+
+
+def reader_code(place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer]) -> str:
+    """What a reader types who has only icechunk, xarray and the codecs."""
+    calls: dict[str, Call] = {
+        prefix: source_credentials(prefix, one.store) for prefix, one in containers.items()
+    }
+    access = "".join(f"        {prefix!r}: {call},\n" for prefix, call in calls.items())
+    return (
+        "import icechunk, xarray\n"
+        "repo = icechunk.Repository.open(\n"
+        f"    {repository_storage(place)},\n"
+        "    authorize_virtual_chunk_access=icechunk.containers_credentials({\n"
+        f"{access}"
+        "    }),\n"
+        ")\n"
+        'ds = xarray.open_zarr(repo.readonly_session("main").store, consolidated=False, zarr_format=3)\n'
+    )

@@ -1,0 +1,174 @@
+"""What a cube will be, before anything is written: groups, arrays, coordinates, and where each file goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.conform import check_conform, short_names
+from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A file's place in an array: ``index`` is the position of its first chunk in the array's chunk grid."""
+
+    header: FileHeader
+    index: tuple[int, ...]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The shape of the file's block of chunks, in the array's dimensions."""
+        own = self.header.array.grid
+        return (1,) * (len(self.index) - len(own)) + own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayPlan:
+    """One array made of many files; ``template`` is its metadata, whose byte ranges mean nothing."""
+
+    name: str
+    template: VirtualArray
+    placements: tuple[Placement, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinate:
+    """A small array that is stored, not referenced: numbers, or text (numpy's StringDType).
+
+    A ``growing`` array is 1-D and cut into chunks, so that rows can be added behind it.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    values: np.ndarray[Any, Any]
+    growing: bool = False
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """One group of the repository; the empty path is the root."""
+
+    path: str
+    arrays: tuple[ArrayPlan, ...]
+    coordinates: tuple[Coordinate, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubePlan:
+    """Everything that one commit writes."""
+
+    groups: tuple[GroupPlan, ...]
+    headers: tuple[FileHeader, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def references(self) -> int:
+        """Number of byte ranges that are referenced."""
+        arrays = {id(header.array): header.array for header in self.headers}
+        return sum(int(np.count_nonzero(array.lengths)) for array in arrays.values())
+
+    @property
+    def portability(self) -> str:
+        """Whether a reader needs ``virtual_tiff.segment`` ("segment") or no codec of ours ("core")."""
+        needs = {array.template.portability for group in self.groups for array in group.arrays}
+        return "segment" if "segment" in needs else "core"
+
+    def describe(self) -> str:
+        """The arrays on one line each: ``band_data (item: 12, y: 512, x: 512) uint16``."""
+        lines = []
+        for group in self.groups:
+            for array in group.arrays:
+                sizes = zip(array.template.dimension_names, array.template.shape, strict=True)
+                shape = ", ".join(f"{name}: {size}" for name, size in sizes)
+                path = f"{group.path}/{array.name}".lstrip("/")
+                lines.append(f"{path} ({shape}) {array.template.dtype.name}")
+        return "\n".join(lines)
+
+
+def plan_stack(headers: Sequence[FileHeader], *, dim: str = "item", name: str = "band_data") -> CubePlan:
+    """Stack files along a new leading dimension, in the order given.
+
+    Parameters
+    ----------
+    headers
+        The files; they must agree in everything but their pixels.
+    dim
+        Name of the new dimension, and of its coordinate, which holds the file names.
+    name
+        Name of the variable.
+
+    Raises
+    ------
+    ConformError
+        ``conform`` when files differ; the message names the fields, the values and the files.
+    UsageError
+        ``usage`` for names that clash or that Zarr does not allow.
+    """
+    first = headers[0].array
+    _check_names(dim, name, first.dimension_names)
+    check_conform(headers)
+    labels = short_names([header.url for header in headers])
+    item = Coordinate(name=dim, dims=(dim,), values=texts(labels), growing=True)
+    array = ArrayPlan(
+        name=name,
+        template=stacked(first, len(headers), dim),
+        placements=tuple(
+            Placement(header, (position, *(0 for _ in header.array.grid)))
+            for position, header in enumerate(headers)
+        ),
+    )
+    warnings = tuple(
+        f"{label}: {text}"
+        for label, header in zip(labels, headers, strict=True)
+        for text in header.array.warnings
+    )
+    root = GroupPlan(path="", arrays=(array,), coordinates=(item,))
+    return CubePlan(groups=(root,), headers=tuple(headers), warnings=warnings)
+
+
+def texts(values: Iterable[str]) -> np.ndarray[Any, Any]:
+    """Strings as a numpy array of variable-length text."""
+    return np.array(list(values), np.dtypes.StringDType())
+
+
+def stacked(array: VirtualArray, count: int, dim: str) -> VirtualArray:
+    """The metadata of `count` such arrays behind one another along a new leading dimension, one per chunk."""
+    return replace(
+        array,
+        shape=(count, *array.shape),
+        chunk_shape=(1, *array.chunk_shape),
+        dimension_names=(dim, *array.dimension_names),
+        codecs=tuple(_lifted(codec) for codec in array.codecs),
+        offsets=np.broadcast_to(array.offsets, (count, *array.grid)),
+        lengths=np.broadcast_to(array.lengths, (count, *array.grid)),
+        inlined={},
+    )
+
+
+def _lifted(codec: Mapping[str, Any]) -> dict[str, Any]:
+    """A codec for arrays with one more dimension in front: only ``transpose`` counts dimensions."""
+    if codec["name"] != "transpose":
+        return dict(codec)
+    order = [0, *(axis + 1 for axis in codec["configuration"]["order"])]
+    return {"name": "transpose", "configuration": {"order": order}}
+
+
+def _check_names(dim: str, name: str, taken: Sequence[str]) -> None:
+    for kind, value in (("dimension", dim), ("variable", name)):
+        if not value or "/" in value or value.startswith(("_", ".")):
+            found = f"{value!r} cannot be the name of a {kind}"
+            raise UsageError(
+                found, feature="usage", hint="It must not be empty, hold '/' or start with '_' or '.'."
+            )
+    if dim == name or {dim, name} & {*taken, "spatial_ref"}:
+        names = f"{dim!r} (dimension) and {name!r} (variable)"
+        found = f"the names {names} clash with each other or with {list(taken)}"
+        raise UsageError(found, feature="usage", hint="Choose other names with --dim and --name.")

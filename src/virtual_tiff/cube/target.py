@@ -1,0 +1,212 @@
+"""Where a cube is written: whether the place is free, and nothing left behind when writing fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import icechunk
+
+from virtual_tiff.cube.access import repository_storage
+from virtual_tiff.cube.stores import Location
+from virtual_tiff.errors import SourceError, TargetError
+from virtual_tiff.tiff.failures import source_error
+
+_DENIED = ("denied", "forbidden", "not permitted", "read-only", "not a directory", "403", "401", "credential")
+
+
+def check_free(place: Location) -> None:
+    """Refuse a place where something is, or where nothing can be written. Nothing is written to find out.
+
+    Raises
+    ------
+    TargetError
+        ``target-exists`` or ``target-denied``.
+    """
+    if place.local is not None:
+        _check_free_folder(place.local, place.url)
+    elif place.scheme in ("http", "https"):
+        found = "a web server cannot be written"
+        raise TargetError(
+            found, feature="target-denied", url=place.url, hint="Write to a directory or a bucket."
+        )
+    elif not place.path.strip("/"):
+        found = "the target names a bucket without a path"
+        raise TargetError(
+            found, feature="target-denied", url=place.url, hint="Add one: s3://bucket/cube.icechunk."
+        )
+    elif _any_object(place) and not _is_blank_repository(place):
+        raise _exists(place.url)
+
+
+def _exists(url: str) -> TargetError:
+    found = "the target exists already and is not empty"
+    return TargetError(
+        found, feature="target-exists", url=url, hint="Choose another place, or remove it first."
+    )
+
+
+def _denied(url: str, why: str) -> TargetError:
+    return TargetError(f"the target cannot be written: {why}", feature="target-denied", url=url)
+
+
+def _check_free_folder(path: Path, url: str) -> None:
+    try:
+        if path.is_dir():
+            if any(path.iterdir()):
+                raise _exists(url)
+        elif path.exists() or path.is_symlink():
+            raise _exists(url)
+        parent = next(folder for folder in path.parents if folder.exists())
+    except OSError as error:
+        if isinstance(error, TargetError):
+            raise
+        raise _denied(url, f"{error.strerror} ({error.filename})") from error
+    if not parent.is_dir():
+        raise _denied(url, f"{parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise _denied(url, f"no permission to write in {parent}")
+
+
+def _any_object(place: Location) -> bool:
+    try:
+        return any(page for page in place.store.list(place.path.strip("/"), chunk_size=1))
+    except Exception as error:
+        told = source_error(error, place.url)
+        raise _denied(place.url, told.found) from error
+
+
+def _is_blank_repository(place: Location) -> bool:
+    """Whether all there is is a repository without a single commit, as a killed run leaves it."""
+    try:
+        repository = icechunk.Repository.open(repository_storage(place).make())
+        blank = len(list(repository.ancestry(branch="main"))) == 1
+    except icechunk.IcechunkError:
+        return False
+    return blank
+
+
+@dataclass(slots=True)
+class Staging:
+    """A storage to write into, and whether a repository was created there."""
+
+    storage: icechunk.Storage
+    place: Location
+    created: bool = False
+
+    def create(self, config: icechunk.RepositoryConfig) -> icechunk.Repository:
+        """Create the repository, or take over the blank one of a killed run."""
+        if self.place.local is None and icechunk.Repository.exists(self.storage):
+            repository = icechunk.Repository.open(self.storage, config=config)
+            repository.save_config()
+            return repository
+        repository = icechunk.Repository.create(self.storage, config=config)
+        self.created = True
+        return repository
+
+
+@contextlib.contextmanager
+def staged(place: Location) -> Iterator[Staging]:
+    """Give a storage to write into; the target holds all of it after success, and nothing after a failure.
+
+    A local target is written beside its place and renamed. On object storage the one commit is atomic, and
+    what was written before it is deleted when it fails.
+
+    Raises
+    ------
+    TargetError
+        When the storage refuses, see :func:`translate_icechunk`.
+    """
+    with translated(place):
+        if place.local is None:
+            yield from _staged_objects(place)
+        else:
+            yield from _staged_folder(place.local, place)
+
+
+def _staged_objects(place: Location) -> Iterator[Staging]:
+    staging = Staging(repository_storage(place).make(), place)
+    try:
+        yield staging
+    except BaseException:
+        if staging.created:
+            with contextlib.suppress(Exception):
+                for page in place.store.list(place.path.strip("/") + "/"):
+                    place.store.delete([item["path"] for item in page])
+        raise
+
+
+def _staged_folder(path: Path, place: Location) -> Iterator[Staging]:
+    new = [folder for folder in path.parents if not folder.exists()]
+    work = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir()
+        yield Staging(icechunk.local_filesystem_storage(str(work)), place)
+        _rename(work, path, place.url)
+    except BaseException as error:
+        shutil.rmtree(work, ignore_errors=True)
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, SourceError | TargetError):
+            raise _denied(place.url, error.strerror or str(error)) from error
+        raise
+
+
+def _rename(work: Path, path: Path, url: str) -> None:
+    try:
+        work.rename(path)
+    except OSError as error:
+        if path.exists():
+            raise _exists(url) from error
+        raise
+
+
+@contextlib.contextmanager
+def translated(place: Location) -> Iterator[None]:
+    """Turn Icechunk's errors into ours."""
+    try:
+        yield
+    except icechunk.IcechunkError as error:
+        raise translate_icechunk(error, place.url) from error
+
+
+def translate_icechunk(error: icechunk.IcechunkError, url: str) -> TargetError:
+    """Say in one line what Icechunk reports about a repository."""
+    kind = str(getattr(error, "kind", ""))
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    if isinstance(error, icechunk.RepositoryNotFoundError):
+        found = "no Icechunk repository is there"
+        return TargetError(found, feature="target-missing", url=url, hint="Check the path.")
+    if (
+        isinstance(error, icechunk.AlreadyExistsError)
+        or kind == icechunk.ErrorKind.PARENT_DIRECTORY_NOT_CLEAN
+    ):
+        return _exists(url)
+    if isinstance(error, icechunk.ConflictError):
+        found = f"another writer was faster ({line})"
+        return TargetError(found, feature="target-denied", url=url, hint="Run it again.")
+    if kind.endswith("container") or "credentials" in kind or "virtual" in kind:
+        return TargetError(line, feature="container", url=url)
+    if isinstance(error, icechunk.StorageError):
+        hint = (
+            "Check the credentials and permissions."
+            if any(word in line.lower() for word in _DENIED)
+            else None
+        )
+        return TargetError(f"storage refuses: {line}", feature="target-denied", url=url, hint=hint)
+    return TargetError(line, feature="target-not-a-cube", url=url)
+
+
+def open_existing(place: Location, **options: Any) -> icechunk.Repository:
+    """Open a repository that must be there."""
+    with translated(place):
+        return icechunk.Repository.open(repository_storage(place).make(), **options)
