@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set up and check a checkout of virtual-tiff: ``python3 dev.py {demo,test,lint,fix,bench}``.
+"""Set up and check a checkout of virtual-tiff: ``python3 dev.py {demo,test,lint,fix,docs,bench}``.
 
 This file needs nothing but a Python of 3.8 or later. It finds (or lets uv download) a Python that the project
 supports, keeps the environment ``.venv`` beside this file up to date with ``pyproject.toml``, and runs the
@@ -87,10 +87,17 @@ def lint_steps() -> None:
 
 
 def fix(_: list[str]) -> None:
-    """Format the code and repair what ruff can repair."""
+    """Format the code, repair what ruff can repair, renew the documentation."""
     environment("test", "lint")
     run(PYTHON, "-m", "ruff", "check", "--fix-only", ".")
     run(PYTHON, "-m", "ruff", "format", ".")
+    run(PYTHON, "-m", "tests.pages")
+
+
+def docs(_: list[str]) -> None:
+    """Write the parts of the documentation anew that come from the code."""
+    environment("test", "lint")
+    run(PYTHON, "-m", "tests.pages")
 
 
 def bench(rest: list[str]) -> None:
@@ -114,7 +121,8 @@ TASKS = {
     ),
     "test": (test, "run all checks: ruff, mypy, pytest [arguments of pytest, which then runs alone]"),
     "lint": (lint, "run ruff and mypy"),
-    "fix": (fix, "format the code and repair what ruff can repair"),
+    "fix": (fix, "format the code, repair what ruff can repair, renew the documentation"),
+    "docs": (docs, "renew the parts of the documentation that are written from the code"),
     "bench": (bench, "run the benchmarks [names of benchmarks, options for them]"),
 }
 
