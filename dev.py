@@ -27,6 +27,8 @@ SUPPORTED = ("3.13", "3.14", "3.12")  # in order of preference
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 PYTHON = VENV / SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 
+LINTERS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
+
 NO_PYTHON = """\
 dev.py: virtual-tiff needs Python {versions}, and none could be found or downloaded.
 Install one (https://www.python.org/downloads/, or your system's packages python3.12 and python3.12-venv)
@@ -68,22 +70,14 @@ def test(rest: list[str]) -> None:
     """Run all checks, or pytest alone when it is given arguments."""
     environment("test", "lint")
     install_nginx()
-    if not rest:
-        lint_steps()
-    run(PYTHON, "-m", "pytest", *rest)
+    tests = ("pytest", *rest)
+    run_all(*([tests] if rest else [*LINTERS, tests]))
 
 
 def lint(_: list[str]) -> None:
     """Run the checks that do not run the code."""
     environment("test", "lint")
-    lint_steps()
-
-
-def lint_steps() -> None:
-    """Run the formatter's check, the linter and the type checker."""
-    run(PYTHON, "-m", "ruff", "format", "--check", ".")
-    run(PYTHON, "-m", "ruff", "check", ".")
-    run(PYTHON, "-m", "mypy")
+    run_all(*LINTERS)
 
 
 def fix(_: list[str]) -> None:
@@ -264,6 +258,18 @@ def run(*words: object, env: dict[str, str] | None = None) -> None:
     command = [str(word) for word in words]
     say(show(command))
     subprocess.run(command, cwd=str(ROOT), env=env, check=True)
+
+
+def run_all(*modules: tuple[str, ...]) -> None:
+    """Run Python modules one after the other, whatever becomes of each; raise the first failure at the end."""
+    failures = []
+    for words in modules:
+        try:
+            run(PYTHON, "-m", *words)
+        except subprocess.CalledProcessError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def attempt(*words: object, quiet: bool = False, env: dict[str, str] | None = None) -> bool:
