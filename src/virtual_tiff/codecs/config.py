@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -29,7 +30,8 @@ class SegmentConfig:
     All integers are values of the TIFF tags of the same name. ``columns`` and ``rows`` are the pixels of a
     full segment; ``last_rows`` those of a short last strip, or None when there is none. ``samples`` is the
     number of samples per pixel *in the segment*: 1 when planes are separate. ``bits_per_sample`` has one
-    entry, or one for each sample when they differ.
+    entry, or one for each sample when they differ. ``color_map`` is the ColorMap as little-endian 16-bit words;
+    the fields after it matter to colour conversions only, and hold the values of rational tags.
     """
 
     compression: int
@@ -50,6 +52,9 @@ class SegmentConfig:
     lerc_parameters: tuple[int, ...] | None = None
     color: Literal["rgb"] | None = None
     color_map: bytes | None = field(default=None, repr=False)
+    ycbcr_coefficients: tuple[float, ...] | None = None
+    reference_black_white: tuple[float, ...] | None = None
+    white_point: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.columns < 1 or self.rows < 1 or self.samples < 1:
@@ -156,6 +161,7 @@ class SegmentConfig:
 
 _BYTES = {"jpeg_tables", "color_map"}
 _TUPLES = {"bits_per_sample", "subsampling", "lerc_parameters"}
+_FLOATS = {"ycbcr_coefficients": 3, "reference_black_white": 6, "white_point": 2}
 _WORDS = {"byte_order": ("little", "big"), "color": ("rgb",)}
 
 
@@ -174,6 +180,11 @@ def _field_from_json(name: str, value: object) -> object:
         values = value if isinstance(value, list | tuple) else [value]
         if values and all(type(v) is int and v >= 0 for v in values):
             return tuple(values)
+    elif name in _FLOATS:
+        if isinstance(value, list | tuple) and len(value) == _FLOATS[name]:
+            numbers = tuple(float(v) for v in value if type(v) in (int, float) and math.isfinite(v))
+            if len(numbers) == len(value):
+                return numbers
     elif type(value) is int and value >= 0:
         return value
     msg = f"{CODEC_NAME} cannot decode {name} = {value!r}"
