@@ -261,15 +261,14 @@ def run(*words: object, env: dict[str, str] | None = None) -> None:
 
 
 def run_all(*modules: tuple[str, ...]) -> None:
-    """Run Python modules one after the other, whatever becomes of each; raise the first failure at the end."""
-    failures = []
+    """Run Python modules one after the other, the others too when one fails; raise at the end."""
+    failed = []
     for words in modules:
-        try:
-            run(PYTHON, "-m", *words)
-        except subprocess.CalledProcessError as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
+        say(show([str(PYTHON), "-m", *words]))
+        if not attempt(PYTHON, "-m", *words):
+            failed.append(" ".join(words))
+    if failed:
+        raise subprocess.CalledProcessError(1, ["; ".join(failed)])
 
 
 def attempt(*words: object, quiet: bool = False, env: dict[str, str] | None = None) -> bool:
