@@ -3,8 +3,10 @@
 Damage that concerns one tag or a later IFD becomes a *problem* of the Ifd or the TiffFile, and the rest is
 kept; only a file without any readable IFD raises. Limits raise, apart from the limit of a single tag.
 
-References ---------- TIFF 6 section 2; the BigTIFF design of Aware Systems; SubIFDs: PageMaker 6 technical
-notes; the ghost area: GDAL's COG driver, https://gdal.org/en/stable/drivers/raster/cog.html.
+References
+----------
+TIFF 6 section 2; the BigTIFF design of Aware Systems; SubIFDs: PageMaker 6 technical notes; the ghost
+area: GDAL's COG driver, https://gdal.org/en/stable/drivers/raster/cog.html.
 """
 
 from __future__ import annotations

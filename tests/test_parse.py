@@ -1,0 +1,625 @@
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import random
+import time
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.tiffbytes import FORMATS, RATIONALS, Dir, Entry, Order, build, image
+from virtual_tiff.errors import FormatError, LimitError, UsageError, VirtualTiffError
+from virtual_tiff.tiff.deferred import load_file_tags, load_tags
+from virtual_tiff.tiff.ifd import Ifd, Origin, TiffFile
+from virtual_tiff.tiff.parse import parse_tiff
+from virtual_tiff.tiff.protocol import Limits, Reader
+from virtual_tiff.tiff.tags import Tags, TagType
+
+FORMS: list[tuple[Order, bool]] = [("little", False), ("big", False), ("little", True), ("big", True)]
+
+
+@dataclass
+class Drive:
+    """Answers a reader out of bytes in memory, and counts."""
+
+    data: bytes
+    batches: list[list[tuple[int, int]]] = field(default_factory=list)
+
+    def __call__[T](self, reader: Reader[T]) -> T:
+        answers: list[bytes] | None = None
+        while True:
+            try:
+                ranges = next(reader) if answers is None else reader.send(answers)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            self.batches.append(list(ranges))
+            answers = [self.data[start:end] for start, end in ranges]
+
+    @property
+    def requests(self) -> int:
+        return sum(map(len, self.batches))
+
+
+def parse(data: bytes | bytearray, *, known: bool = True, **options: Any) -> TiffFile:
+    data = bytes(data)
+    origin = Origin("memory://file.tif", len(data) if known else None)
+    return Drive(data)(parse_tiff(origin, **options))
+
+
+def problems(tiff: TiffFile) -> list[tuple[str, tuple[int, ...] | None, int | None]]:
+    every = [*tiff.problems, *(problem for ifd in tiff.walk() for problem in ifd.problems)]
+    return [(problem.feature, problem.ifd, problem.tag) for problem in every]
+
+
+# ---- what is read
+
+
+@pytest.mark.parametrize(("order", "bigtiff"), FORMS)
+def test_header_chain_and_sub_ifds(order: Order, bigtiff: bool) -> None:  # noqa: FBT001
+    tree = [image(8, 8, subifds=[[image(4, 4)], [image(2, 2), image(1, 1)]]), image(16, 8)]
+    tree[1] = image(16, 8, subifds=[[image(3, 3, subifds=[[image(5, 5)]])]])
+    built = build(tree, order=order, bigtiff=bigtiff)
+    tiff = parse(built.data)
+    assert (tiff.byte_order, tiff.bigtiff, tiff.complete, tiff.problems) == (order, bigtiff, True, ())
+    assert {ifd.path: ifd.offset for ifd in tiff.walk()} == built.offsets
+    widths = {ifd.path: ifd.integer(Tags.ImageWidth, 0) for ifd in tiff.walk()}
+    assert widths == {(0,): 8, (0, 0): 4, (0, 1): 2, (0, 2): 1, (1,): 16, (1, 0): 3, (1, 0, 0): 5}
+    assert tiff.ifd((1, 0, 0)).path == (1, 0, 0)
+    assert tiff.ifd(1).path == (1,)
+    with pytest.raises(UsageError, match=r"no readable IFD 1\.1.*It has: 0, 0\.0"):
+        tiff.ifd((1, 1))
+
+
+@st.composite
+def entries(draw: st.DrawFn, *, bigtiff: bool) -> Entry:
+    kinds = [kind for kind in FORMATS if bigtiff or kind not in (16, 17, 18)]
+    kind = draw(st.sampled_from(kinds))
+    count = draw(st.integers(0, 9) | st.just(3000))
+    total = count * (2 if kind in RATIONALS else 1)
+    code = FORMATS[kind]
+    size = np.dtype(code).itemsize
+    raw = random.Random(draw(st.integers(0, 2**32))).randbytes(size * total)
+    values: list[int | float] = np.frombuffer(raw, np.dtype(code)).tolist()
+    tag = draw(st.integers(1, 65534).filter(lambda number: number not in (330, Tags.NDPIFormat)))
+    return Entry(tag, kind, values)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[list[Dir], Order, bool]:
+    bigtiff = draw(st.booleans())
+    tables = st.lists(entries(bigtiff=bigtiff), min_size=1, max_size=12, unique_by=lambda entry: entry.code)
+    place = st.builds(lambda gap, first: {"gap": gap, "values_first": first}, st.integers(0, 9000), st.booleans())
+    dirs = [Dir(table, **draw(place)) for table in draw(st.lists(tables, min_size=1, max_size=5))]  # type: ignore[arg-type]
+    return dirs, draw(st.sampled_from(["little", "big"])), bigtiff
+
+
+@settings(deadline=None, max_examples=150)
+@given(files(), st.sampled_from([64, 500, 32768]), st.booleans())
+def test_any_header_reads_back(file: tuple[list[Dir], Order, bool], prefetch: int, known: bool) -> None:  # noqa: FBT001
+    dirs, order, bigtiff = file
+    built = build(dirs, order=order, bigtiff=bigtiff)
+    data = bytes(built.data)
+    drive = Drive(data)
+    tiff = drive(parse_tiff(Origin("x", len(data) if known else None), prefetch=prefetch))
+    tiff = drive(load_file_tags(tiff))
+    assert len(tiff.ifds) == len(dirs)
+    assert problems(tiff) == []
+    for path, ifd in zip(built.offsets, tiff.ifds, strict=True):
+        assert ifd.offset == built.offsets[path]
+        expected = {entry.code: entry for entry in dirs[path[0]].entries}
+        assert list(ifd.tags) == list(expected)
+        for code, tag in ifd.tags.items():
+            entry = expected[code]
+            assert tag.raw is not None
+            assert (tag.type, tag.count) == (entry.kind, len(entry.values) // (2 if entry.kind in RATIONALS else 1))
+            assert data[tag.offset : tag.offset + tag.nbytes] == tag.raw
+            values = np.array(entry.values, np.dtype(FORMATS[entry.kind]))
+            assert tag.array().dtype.isnative
+            np.testing.assert_array_equal(tag.array().ravel(), values)
+    assert pickle.loads(pickle.dumps(tiff)) == tiff
+
+
+# ---- values
+
+
+def one(entry: Entry, order: Order = "little", *, bigtiff: bool = False) -> Ifd:
+    return parse(build([image(4, 4, entry)], order=order, bigtiff=bigtiff).data).ifds[0]
+
+
+@pytest.mark.parametrize("kind", [TagType.ASCII, TagType.BYTE, TagType.UNDEFINED])
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"-9999\0", "-9999"),
+        (b"0", "0"),
+        (b"", ""),
+        (b"one\0two\0", "one"),
+        ("Zürich\0".encode(), "Zürich"),
+        (b"Z\xfcrich\0", "Zürich"),
+        (b"abcd", "abcd"),
+    ],
+)
+def test_text_of_any_byte_type(kind: int, raw: bytes, text: str) -> None:
+    assert one(Entry(42113, kind, raw)).text(Tags.GDAL_NODATA) == text
+
+
+def test_text_of_numbers_is_none_for_the_ifd_and_an_error_of_the_tag() -> None:
+    ifd = one(Entry(42113, TagType.DOUBLE, [1.5]))
+    assert ifd.text(Tags.GDAL_NODATA) is None
+    assert ifd.text(Tags.Software) is None
+    with pytest.raises(FormatError, match="expected text"):
+        ifd.tags[Tags.GDAL_NODATA].text()
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 7, 8, 9, 13, 16, 17, 18])
+def test_integers_of_every_integer_type(kind: int, order: Order) -> None:
+    ifd = one(Entry(65000, kind, [1, 2, 101]), order, bigtiff=True)
+    values = ifd.integers(65000)
+    assert values is not None
+    assert values.dtype == np.int64
+    assert values.tolist() == [1, 2, 101]
+    assert ifd.integer(65000, 7) == 1
+    assert ifd.integer(65001, 7) == 7
+    assert ifd.integers(65001) is None
+
+
+@pytest.mark.parametrize("kind", [6, 8, 9, 17])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_negative_integers(kind: int, order: Order) -> None:
+    ifd = one(Entry(65000, kind, [-3, 4]), order, bigtiff=True)
+    assert ifd.integer(65000, 0) == -3
+    assert ifd.integers(65000).tolist() == [-3, 4]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [2, 5, 10, 11, 12, 99])
+def test_integers_of_other_types_are_refused(kind: int) -> None:
+    values = b"\1\0\0\0" if kind in (2, 99) else [1, 1]
+    ifd = one(Entry(65000, kind, values, count=1 if kind == 99 else None))
+    for call in (ifd.integers, lambda code: ifd.integer(code, 0)):
+        with pytest.raises(FormatError, match=f"found TIFF type {kind}") as caught:
+            call(65000)
+        assert (caught.value.feature, caught.value.ifd, caught.value.tag) == ("bad-tag", (0,), 65000)
+
+
+def test_integers_beyond_63_bits_are_refused() -> None:
+    ifd = one(Entry(65000, 16, [1, 2**63]), bigtiff=True)
+    with pytest.raises(FormatError, match="63 bits"):
+        ifd.integers(65000)
+
+
+def test_an_empty_value_is_the_default() -> None:
+    ifd = one(Entry(65000, 3, []))
+    assert ifd.integer(65000, 5) == 5
+    assert ifd.integers(65000).tolist() == []  # type: ignore[union-attr]
+
+
+def test_values_in_their_python_form() -> None:
+    ifd = one(Entry(65000, 12, [0.5]))
+    assert ifd.tags[65000].value == 0.5
+    assert ifd.tags[Tags.ImageWidth].value == 4
+    assert one(Entry(305, 2, b"me\0")).tags[305].value == "me"
+    assert one(Entry(65000, 7, b"abcdef")).tags[65000].value == b"abcdef"
+    np.testing.assert_array_equal(one(Entry(282, 5, [300, 1])).tags[282].value, [[300, 1]])
+
+
+def test_an_unknown_type_is_kept_as_raw_bytes() -> None:
+    ifd = one(Entry(65000, 200, b"\1\2\3\4", count=7))
+    tag = ifd.tags[65000]
+    assert (tag.type, tag.count, tag.raw, tag.value) == (200, 7, b"\1\2\3\4", b"\1\2\3\4")
+    with pytest.raises(FormatError, match="field type 200 is unknown"):
+        tag.array()
+    assert ifd.problems == ()
+
+
+def test_the_ghost_area_is_kept() -> None:
+    body = b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\n"
+    ghost = b"GDAL_STRUCTURAL_METADATA_SIZE=%06d bytes\n" % len(body) + body
+    for order, bigtiff in FORMS:
+        tiff = parse(build([image()], order=order, bigtiff=bigtiff, ghost=ghost + b" ").data)
+        assert tiff.cog_ghost == ghost.decode()
+    assert parse(build([image()]).data).cog_ghost is None
+    assert parse(build([image()], ghost=b"GDAL_STRUCTURAL_METADATA_SIZE=abc").data).cog_ghost is None
+
+
+# ---- deferred values, batches, last
+
+
+def test_large_values_that_are_not_at_hand_are_deferred() -> None:
+    offsets = list(range(5000, 25000))
+    built = build([image(4, 4, Entry(324, 4, offsets), Entry(325, 3, [7] * 20000), gap=40000)] * 2)
+    drive = Drive(bytes(built.data))
+    tiff = drive(parse_tiff(Origin("x", len(built.data))))
+    before = drive.requests
+    assert [tag.code for tag in tiff.ifds[1].tags.values() if tag.deferred] == [324, 325]
+    with pytest.raises(UsageError, match="not been loaded"):
+        tiff.ifds[1].integers(Tags.TileOffsets)
+    with pytest.raises(UsageError, match="not been loaded"):
+        tiff.ifds[1].integer(Tags.TileOffsets, 0)
+    loaded = drive(load_tags(tiff.ifds[1], [Tags.TileOffsets]))
+    assert drive.requests == before + 1
+    assert loaded.integers(Tags.TileOffsets).tolist() == offsets  # type: ignore[union-attr]
+    assert loaded.tags[325].deferred
+    assert tiff.ifds[1].tags[324].deferred, "the old IFD must not change"
+    every = drive(load_file_tags(tiff))
+    assert len(drive.batches[-1]) == 4
+    assert [ifd.integers(325).sum() for ifd in every.ifds] == [140000, 140000]  # type: ignore[union-attr]
+
+
+def test_small_distant_values_come_in_one_batch() -> None:
+    more = [Entry(code, 12, list(range(50))) for code in range(65000, 65010)]
+    built = build([image(4, 4, *more, gap=40000, values_first=True) for _ in range(3)])
+    drive = Drive(bytes(built.data))
+    tiff = drive(parse_tiff(Origin("x", len(built.data))))
+    assert not any(tag.deferred for ifd in tiff.ifds for tag in ifd.tags.values())
+    assert [len(batch) for batch in drive.batches][-1] == 30
+
+
+def test_deferred_values_that_the_file_does_not_hold_become_problems() -> None:
+    built = build([image(4, 4, Entry(324, 4, list(range(20000))), gap=40000)])
+    data = bytes(built.data[:-100])
+    tiff = parse(data, known=False)
+    loaded = Drive(data)(load_file_tags(tiff))
+    assert problems(loaded) == [("truncated", (0,), 324)]
+    with pytest.raises(FormatError, match="the file ends at"):
+        loaded.ifds[0].integers(324)
+
+
+def test_last_stops_the_chain() -> None:
+    built = build([image(gap=40000) for _ in range(50)])
+    drive = Drive(bytes(built.data))
+    tiff = drive(parse_tiff(Origin("x", len(built.data)), last=2))
+    assert ([ifd.path for ifd in tiff.ifds], tiff.complete) == ([(0,), (1,), (2,)], False)
+    assert drive.requests == 4
+    with pytest.raises(UsageError, match="reading stopped before the end"):
+        tiff.ifd(3)
+    assert parse(built.data, last=49).complete
+    assert parse(built.data, last=500).complete
+
+
+def test_equal_strides_are_read_ahead() -> None:
+    built = build([image(gap=40000) for _ in range(1000)])
+    drive = Drive(bytes(built.data))
+    tiff = drive(parse_tiff(Origin("x", len(built.data))))
+    assert [ifd.offset for ifd in tiff.ifds] == list(built.offsets.values())
+    assert len(drive.batches) < 30
+    assert drive.requests < 1100
+
+
+# ---- damage
+
+
+def test_a_cycle_ends_the_chain() -> None:
+    built = build([image(), image(), image()])
+    for target in (0, 1, 2):
+        data = build([image(), image(), image(next_offset=built.offsets[target,])]).data
+        tiff = parse(data)
+        assert len(tiff.ifds) == 3
+        assert problems(tiff) == [("ifd-cycle", (3,), None)]
+
+
+def test_a_cycle_of_sub_ifds_ends() -> None:
+    plain = build([image(subifds=[[image()]])])
+    data = build([image(subifds=[[image(4, 4, Entry(330, 4, [plain.offsets[0,]]))]])]).data
+    tiff = parse(data)
+    assert [ifd.path for ifd in tiff.walk()] == [(0,), (0, 0)]
+    assert problems(tiff) == [("ifd-cycle", (0, 0, 0), None)]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_broken_ifd_keeps_the_others(known: bool) -> None:  # noqa: FBT001
+    data = build([image(), image(next_offset=10**9)]).data
+    tiff = parse(data, known=known)
+    assert [ifd.path for ifd in tiff.ifds] == [(0,), (1,)]
+    assert problems(tiff) == [("truncated", (2,), None)]
+    assert tiff.problems[0].url == "memory://file.tif"
+    data = build([image(subifds=[[Dir([], announced=0)], [image(3, 3)]]), Dir([], announced=60000)]).data
+    tiff = parse(data, known=known)
+    assert [ifd.path for ifd in tiff.walk()] == [(0,), (0, 1)]
+    assert tiff.ifd((0, 1)).integer(Tags.ImageWidth, 0) == 3
+    assert sorted(problems(tiff)) == [("bad-tag", (0, 0), None), ("truncated", (1,), None)]
+    with pytest.raises(UsageError, match=r"no readable IFD 1 \(the file ends inside"):
+        tiff.ifd(1)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [10**6, 2**31, 2**32 - 1])
+def test_a_broken_tag_keeps_the_others_and_is_not_taken_for_absent(count: int, known: bool) -> None:  # noqa: FBT001
+    data = build([image(4, 4, Entry(Tags.PlanarConfiguration, 3, [], count=count, offset=100))]).data
+    drive = Drive(bytes(data))
+    tiff = drive(parse_tiff(Origin("x", len(data) if known else None)))
+    ifd = drive(load_tags(tiff.ifds[0]))
+    assert ifd.integer(Tags.ImageWidth, 0) == 4
+    assert Tags.PlanarConfiguration not in ifd.tags
+    assert Tags.PlanarConfiguration in ifd
+    for _ in range(2):
+        with pytest.raises(VirtualTiffError) as caught:
+            ifd.integer(Tags.PlanarConfiguration, 1)
+        assert caught.value.feature in ("truncated", "limit-tag-bytes")
+    assert ifd.problems[0].__traceback__ is None
+
+
+def test_the_first_of_duplicate_tags_counts() -> None:
+    # libtiff and tifffile do the same
+    built = build([Dir([Entry(256, 3, [7]), Entry(256, 3, [9]), Entry(257, 3, [1])])])
+    tiff = parse(built.data)
+    assert tiff.ifds[0].integer(256, 0) == 7
+    assert problems(tiff) == [("bad-tag", (0,), 256)]
+    with tifffile.TiffFile(io.BytesIO(bytes(built.data))) as theirs:
+        assert theirs.pages.first.tags[256].value == 7
+
+
+@pytest.mark.parametrize(
+    ("data", "feature"),
+    [
+        (b"", "not-a-tiff"),
+        (b"I", "not-a-tiff"),
+        (b"II*\0", "truncated"),
+        (b"II*\0\0\0\0\0", "no-ifd"),
+        (b"II*\0\x08\0\0\0", "truncated"),
+        (b"II*\0\xff\xff\xff\xff", "truncated"),
+        (b"II*\0\x08\0\0\0\0\0\0\0\0\0", "bad-tag"),
+        (b"II*\0\x08\0\0\0\x05\0abc", "truncated"),
+        (b"II+\0\x08\0\0\0", "truncated"),
+        (b"II+\0\x04\0\0\0" + b"\x10" + b"\0" * 7, "not-a-tiff"),
+        (b"II+\0\x08\0\0\0\x10" + b"\0" * 7 + b"\xff" * 8, "bad-tag"),
+        (b"MM*\0\0\0\0\x08", "not-a-tiff"),
+        (b"<html>", "not-a-tiff"),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_files_without_any_ifd(data: bytes, feature: str, known: bool) -> None:  # noqa: FBT001
+    with pytest.raises(FormatError) as caught:
+        parse(data, known=known)
+    assert caught.value.feature == feature
+    assert caught.value.url == "memory://file.tif"
+
+
+def test_a_large_ndpi_file_is_refused() -> None:
+    data = bytes(build([image(4, 4, Entry(65420, 4, [1]))]).data)
+    assert parse(data).ifds[0].integer(65420, 0) == 1
+    with pytest.raises(FormatError, match="NDPI"):
+        Drive(data)(parse_tiff(Origin("x", 2**33)))
+
+
+# ---- limits
+
+
+def test_limit_of_ifds() -> None:
+    data = build([image() for _ in range(10)]).data
+    with pytest.raises(LimitError) as caught:
+        parse(data, limits=Limits(max_ifds=9))
+    assert caught.value.feature == "limit-ifds"
+    assert len(parse(data, limits=Limits(max_ifds=10)).ifds) == 10
+    assert len(parse(data, limits=Limits(max_ifds=5), last=4).ifds) == 5
+
+
+def test_limit_of_a_tag_is_a_problem_of_the_tag() -> None:
+    data = build([image(4, 4, Entry(65000, 1, bytes(50000)), gap=33000)]).data
+    tiff = parse(data, limits=Limits(max_tag_bytes=49999))
+    assert problems(tiff) == [("limit-tag-bytes", (0,), 65000)]
+    assert parse(data, limits=Limits(max_tag_bytes=50000)).ifds[0].tags[65000].deferred
+
+
+def test_limit_of_metadata() -> None:
+    built = build([image(4, 4, *(Entry(65000 + n, 1, bytes(30000)) for n in range(4)))])
+    with pytest.raises(LimitError) as caught:
+        parse(built.data, limits=Limits(max_metadata_bytes=20000))
+    assert caught.value.feature == "limit-metadata-bytes"
+    tiff = parse(built.data)
+    with pytest.raises(LimitError):
+        Drive(bytes(built.data))(load_file_tags(tiff, limits=Limits(max_metadata_bytes=80000)))
+
+
+def test_limit_of_depth() -> None:
+    tree = image()
+    for _ in range(5):
+        tree = image(subifds=[[tree]])
+    data = build([tree]).data
+    assert len(list(parse(data).walk())) == 6
+    with pytest.raises(LimitError, match="nested deeper than 4"):
+        parse(data, limits=Limits(max_depth=4))
+
+
+def test_hostile_overlaps_are_bounded() -> None:
+    # 2,600 entries that all claim the whole prefetched head
+    entry = Entry(0, 1, [], count=31000, offset=0)
+    entries = [Entry(code, entry.kind, [], entry.count, entry.offset) for code in range(2600)]
+    data = build([Dir(entries)]).data
+    tracemalloc.start()
+    began = time.perf_counter()
+    with pytest.raises(LimitError):
+        parse(data, limits=Limits(max_metadata_bytes=2**24))
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+    assert time.perf_counter() - began < 5
+
+
+# ---- mutations
+
+
+def small_files(corpus: Path) -> list[bytes]:
+    files = sorted(path for path in corpus.rglob("*.tif*") if 0 < path.stat().st_size < 20000)
+    return [path.read_bytes() for path in files[:: max(len(files) // 60, 1)]]
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    mutated = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        place = rng.randrange(min(len(mutated), rng.choice((16, 600, 20000))))
+        what = rng.randrange(5)
+        if what == 0:
+            mutated[place] = rng.randrange(256)
+        elif what == 1:
+            mutated[place : place + 4] = rng.choice((b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0" * 4, b"\0\0\0\1"))
+        elif what == 2:
+            mutated[place : place + 8] = mutated[: min(8, len(mutated) - place)]
+        elif what == 3 and len(mutated) > 16:
+            del mutated[max(place, 8) :]
+        else:
+            mutated[place] ^= 1 << rng.randrange(8)
+    return bytes(mutated)
+
+
+def check_mutation(data: bytes, known: bool) -> None:  # noqa: FBT001
+    drive = Drive(data)
+    try:
+        tiff = drive(parse_tiff(Origin("x", len(data) if known else None), limits=Limits(max_ifds=2000)))
+        tiff = drive(load_file_tags(tiff))
+    except VirtualTiffError:
+        return
+    finally:
+        assert drive.requests < 5000
+    for ifd in tiff.walk():
+        for tag in ifd.tags.values():
+            assert not tag.deferred
+            assert len(tag.raw or b"") in (tag.nbytes, 4, 8)
+            if tag.type in FORMATS:
+                assert tag.array().size in (tag.count, 2 * tag.count)
+            assert tag.value is not None
+    pickle.loads(pickle.dumps(tiff))
+
+
+@settings(deadline=5000, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32), st.booleans())
+def test_mutated_files_raise_only_our_errors(corpus: Path, seed: int, known: bool) -> None:  # noqa: FBT001
+    rng = random.Random(seed)
+    for data in small_files_once(corpus):
+        check_mutation(mutate(data, rng), known)
+
+
+_SMALL: dict[Path, list[bytes]] = {}
+
+
+def small_files_once(corpus: Path) -> list[bytes]:
+    return _SMALL.setdefault(corpus, small_files(corpus))
+
+
+def test_mutated_files_need_bounded_memory(corpus: Path) -> None:
+    rng = random.Random(2)
+    tracemalloc.start()
+    worst = 0.0
+    for data in small_files_once(corpus):
+        for _ in range(5):
+            began = time.perf_counter()
+            check_mutation(mutate(data, rng), known=False)
+            worst = max(worst, time.perf_counter() - began)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20
+    assert worst < 10
+
+
+# ---- the corpus, against tifffile
+
+EXPLAINED = {
+    "ossfuzz_470691578.tif": "fuzzed: unknown types, duplicate tags",
+    "bigtiff_header_extract.tif": "the arrays are not in the file",
+    "corrupted_deflate_singlestrip.tif": "the IFD chain leaves the file",
+    "corrupted_gtiff_tags.tif": "a text is cut by the end of the file",
+    "excessive-memory-TIFFFillStrip.tif": "the file ends before the values",
+    "excessive-memory-TIFFFillStrip2.tif": "the file ends before the values",
+    "missing_tilebytecounts_and_offsets.tif": "the arrays lie behind the end of the file",
+    "huge-number-strips.tif": "the arrays lie behind the end of the file",
+    "many_blocks_truncated.tif": "the file ends before the arrays",
+    "packbits-not-enough-data.tif": "the IFD chain leaves the file",
+}
+"""Files with problems, and why."""
+
+
+def their_pages(theirs: tifffile.TiffFile) -> Iterator[tuple[tuple[int, ...], Any]]:
+    seen: set[int] = set()
+
+    def below(page: Any, path: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
+        yield path, page
+        for number, child in enumerate(page.pages or () if page.subifds else ()):
+            if child.offset not in seen:
+                seen.add(child.offset)
+                yield from below(child, (*path, number))
+
+    index = 0
+    theirs.pages.cache = True
+    theirs.pages.useframes = False
+    while True:
+        try:
+            page: Any = theirs.pages.get(index, validate=False, aspage=True)
+        except IndexError:
+            return
+        if page.offset in seen:
+            return
+        seen.add(page.offset)
+        yield from below(page, (index,))
+        index += 1
+
+
+def compare_tags(data: bytes, ifd: Ifd, page: Any) -> Iterator[str]:
+    compared: set[int] = set()
+    for theirs in page.tags:
+        if theirs.code in compared:
+            continue  # the first of duplicates counts
+        compared.add(theirs.code)
+        ours = ifd.tags.get(theirs.code)
+        if ours is None:
+            yield f"{theirs.code} is missing"
+            continue
+        pointed = theirs.code in (Tags.ExifIFD, Tags.GPSIFD)  # tifffile gives what these point to
+        if int(theirs.dtype) != ours.type or (theirs.valueoffset != ours.offset and not pointed):
+            yield f"{theirs.code}: {theirs} != {ours}"
+        if data[ours.offset : ours.offset + ours.nbytes] != ours.raw:
+            yield f"{theirs.code}: not the bytes of the file"
+        numbers = isinstance(theirs.value, int | float) or (
+            isinstance(theirs.value, tuple) and all(isinstance(v, int | float) for v in theirs.value)
+        )
+        if numbers and ours.type != TagType.UNDEFINED:
+            values = np.asarray(theirs.value).ravel()
+            if theirs.count != ours.count or not np.array_equal(ours.array().ravel(), values, equal_nan=True):
+                yield f"{theirs.code}: {values[:5]} != {ours.array().ravel()[:5]}"
+        elif ours.type == TagType.ASCII and isinstance(theirs.value, str) and "\0" not in theirs.value:
+            if ours.text().strip() != theirs.value.strip():
+                yield f"{theirs.code}: {theirs.value!r} != {ours.text()!r}"
+    missing = set(ifd.tags) - compared - {code for code, tag in ifd.tags.items() if tag.type not in FORMATS}
+    if missing:
+        yield f"tifffile lacks {missing}"
+
+
+def test_the_corpus_equals_tifffile(corpus: Path, closing_line: Any) -> None:
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    differences: list[str] = []
+    files = pages = 0
+    for path in sorted(corpus.rglob("*")):
+        if not path.is_file() or path.suffix.lower() not in (".tif", ".tiff"):
+            continue
+        data = path.read_bytes()
+        try:
+            tiff = Drive(data)(load_file_tags(parse(data)))
+        except FormatError as error:
+            with pytest.raises(tifffile.TiffFileError):
+                tifffile.TiffFile(io.BytesIO(data)).close()
+            assert error.feature == "not-a-tiff"  # noqa: PT017
+            continue
+        assert bool(problems(tiff)) == (path.name in EXPLAINED), path
+        if path.name in EXPLAINED:
+            continue
+        with tifffile.TiffFile(io.BytesIO(data)) as theirs:
+            found = dict(their_pages(theirs))
+        ours = {ifd.path: ifd for ifd in tiff.walk()}
+        if {p: ifd.offset for p, ifd in ours.items()} != {p: page.offset for p, page in found.items()}:
+            differences.append(f"{path}: {list(ours)} != {list(found)}")
+            continue
+        files += 1
+        pages += len(ours)
+        differences += [f"{path} {p}: {line}" for p in ours for line in compare_tags(data, ours[p], found[p])]
+    closing_line(f"headers: {pages} IFDs of {files} corpus files have the tags that tifffile finds")
+    assert differences == []
+    assert files > 600
