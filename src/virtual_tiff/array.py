@@ -11,10 +11,12 @@ import numpy as np
 
 from virtual_tiff.chain import CodecJson, Portability, codec_chain
 from virtual_tiff.chunks import ChunkOptions, ChunkPlan, plan_chunks
-from virtual_tiff.errors import FormatError, VirtualTiffError
+from virtual_tiff.codecs.segment import decode_segment
+from virtual_tiff.geo.gdal_metadata import read_nodata
+from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError, VirtualTiffError
 from virtual_tiff.inline import padded_chunk
 from virtual_tiff.layout import SegmentLayout, segment_layout
-from virtual_tiff.segments import Positions, segment_ranges
+from virtual_tiff.segments import Positions, SegmentRanges, segment_ranges
 from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.deferred import load_tags
 from virtual_tiff.tiff.protocol import Reader
@@ -29,8 +31,12 @@ LAYOUT_TAGS = (
     Tags.SampleFormat,
     Tags.JPEGTables,
     Tags.ColorMap,
+    Tags.GDAL_NODATA,
 )
 """Tags that the layout of the pixels may need and that may be large enough to be deferred."""
+
+MAX_PROVEN_SEGMENTS = 64
+"""Up to so many compressed segments of unknown length are decoded when the file is read, to prove them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +138,7 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
     ifd = yield from load_tags(ifd, tuple(tag for tag in LAYOUT_TAGS if tag in ifd))
     layout = segment_layout(tiff, ifd)
     ranges = segment_ranges(tiff, ifd, layout)
+    yield from _prove(layout, ranges)
     plan = plan_chunks(layout, ranges, options)
     inlined = yield from _inline(layout, plan)
     lengths = plan.lengths
@@ -150,7 +157,7 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
         dimension_names=names,
         dtype=layout.dtype,
         codecs=codec_chain(layout, plan.config),
-        fill_value=layout.dtype.type(0).item(),
+        fill_value=fill_value(ifd, layout.dtype),
         offsets=plan.offsets.reshape(grid),
         lengths=lengths.reshape(grid),
         inlined={index[drop:]: chunk for index, chunk in inlined.items()},
@@ -158,6 +165,31 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
         portability="core" if plan.config is None else "segment",
         warnings=ranges.warnings,
     )
+
+
+def fill_value(ifd: Ifd, dtype: np.dtype[Any]) -> bool | float | complex:
+    """What absent segments read as: the nodata value when the data type holds it, else 0, as in GDAL."""
+    nodata = read_nodata(ifd, dtype)
+    value: bool | float | complex = dtype.type(0 if nodata is None else nodata).item()
+    return value
+
+
+def _prove(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:
+    """Decode the segments whose length is a guess, so that what is broken is refused now and not when it is read."""
+    if not ranges.doubtful:
+        return
+    if len(ranges.doubtful) > MAX_PROVEN_SEGMENTS:
+        found = f"the byte counts of {len(ranges.doubtful)} compressed segments are missing or wrong"
+        hint = f"Up to {MAX_PROVEN_SEGMENTS} are proven by decoding them."
+        raise UnsupportedError(found, feature="byte-counts", tag=Tags.StripByteCounts, hint=hint)
+    offsets, lengths = ranges.offsets.reshape(-1), ranges.lengths.reshape(-1)
+    for index in ranges.doubtful:
+        (segment,) = yield [(int(offsets[index]), int(offsets[index] + lengths[index]))]
+        try:
+            decode_segment(segment, layout.config)
+        except DecodeError as error:
+            found = f"the byte count of segment {index} is missing or wrong, and its bytes do not decode ({error.found})"
+            raise FormatError(found, feature="truncated", tag=Tags.StripByteCounts) from error
 
 
 def _axes(layout: SegmentLayout, plan: ChunkPlan) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:

@@ -73,8 +73,15 @@ class SegmentLayout:
 
     @property
     def last_rows(self) -> int | None:
-        """Rows of the last strip when it is shorter than the others, else None; tiles are always full."""
+        """Rows of the last strip when it is shorter than the others, else None; tiles are full."""
         return None if self.tiled else (self.height % self.rows or None)
+
+    @property
+    def _least_rows(self) -> int | None:
+        """Rows that a segment may end with: some writers end a tile that is taller than the image with the image."""
+        if self.tiled and self.grid[1] == 1 and self.compression != 1:
+            return self.height % self.rows or None
+        return self.last_rows
 
     @cached_property
     def config(self) -> SegmentConfig:
@@ -83,7 +90,7 @@ class SegmentLayout:
             compression=self.compression,
             columns=self.columns,
             rows=self.rows,
-            last_rows=self.last_rows,
+            last_rows=self._least_rows,
             samples=self.samples,
             bits_per_sample=self.bits if not self.planar else self.bits[:1],
             sample_format=self.sample_format,

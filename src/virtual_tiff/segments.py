@@ -26,13 +26,15 @@ MAX_SEGMENTS: Final = 1 << 26
 class SegmentRanges:
     """Byte ranges of shape (planes, rows, columns) of the segment grid; a length of 0 is an absent segment.
 
-    When every segment is absent, the arrays have shape (0, 0, 0) and ``empty`` is True: the grid may then be so
+    ``doubtful`` are flat indices of compressed segments whose length was inferred or cut at the end of the file: whether
+    they decode is only known when it is tried. When every segment is absent, the arrays have shape (0, 0, 0) and ``empty`` is True: the grid may then be so
     large that nobody should hold it.
     """
 
     offsets: Positions
     lengths: Positions
     warnings: tuple[str, ...] = ()
+    doubtful: tuple[int, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -65,11 +67,18 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     full = _fit(offsets, layout.segments)
     if offsets.size < layout.segments:
         warnings.append(f"{offsets.size} offsets for {layout.segments} segments: the rest is read as absent")
-    lengths = _lengths(tiff, layout, full, counts, warnings)
+    inferred = _inferred(full, counts)
+    if layout.compression == 1:
+        lengths = _raw_lengths(layout, full, counts)
+    elif inferred.any():
+        lengths = _inferred_lengths(tiff, layout, full, counts, inferred, warnings)
+    else:
+        lengths = _fit(counts, full.size)
     lengths[full == 0] = 0
     full[lengths == 0] = 0
-    _check_end(tiff, layout, full, lengths, warnings)
-    return SegmentRanges(full.reshape(layout.grid), lengths.reshape(layout.grid), tuple(warnings))
+    cut = _cut_at_end(tiff, layout, full, lengths, warnings)
+    doubtful = () if layout.compression == 1 else tuple(np.flatnonzero((inferred | cut) & (lengths > 0)).tolist())
+    return SegmentRanges(full.reshape(layout.grid), lengths.reshape(layout.grid), tuple(warnings), doubtful)
 
 
 def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
@@ -106,60 +115,58 @@ def expected_lengths(layout: SegmentLayout) -> Positions:
     return expected.reshape(-1)
 
 
-def _lengths(
-    tiff: TiffFile, layout: SegmentLayout, offsets: Positions, counts: Positions, warnings: list[str]
+def _inferred(offsets: Positions, counts: Positions) -> npt.NDArray[np.bool_]:
+    """Which lengths the tags do not say: like libtiff, none of them, or a zero for the only segment.
+
+    A count of zero among others, or one that is left out at the end, is an absent segment.
+    """
+    return (offsets > 0) & (counts.size == 0 or (offsets.size == 1 and counts[0] == 0))
+
+
+def _inferred_lengths(
+    tiff: TiffFile,
+    layout: SegmentLayout,
+    offsets: Positions,
+    counts: Positions,
+    inferred: npt.NDArray[np.bool_],
+    warnings: list[str],
 ) -> Positions:
-    """Byte counts as declared, or from the geometry, or up to what follows."""
-    if layout.compression == 1:
-        return _raw_lengths(layout, offsets, counts, warnings)
-    declared = _fit(counts, offsets.size)
-    unknown = np.arange(offsets.size) >= counts.size
-    if offsets.size == 1 and declared[0] == 0:
-        unknown = np.ones(1, dtype=bool)
-    unknown &= offsets > 0
-    if not unknown.any():
-        return declared
+    """Lengths of compressed segments up to the next segment or the end of the file."""
     if tiff.size is None:
-        found = f"{int(unknown.sum())} byte counts are missing and the size of the file is not known"
-        raise UnsupportedError(found, feature="byte-counts", url=tiff.url, ifd=layout.ifd, tag=Tags.StripByteCounts)
-    warnings.append(f"{int(unknown.sum())} byte counts are missing: the next segment or the end of the file ends each")
+        found = f"{int(inferred.sum())} byte counts are missing and the size of the file is not known"
+        raise UnsupportedError(found, feature="byte-counts", tag=Tags.StripByteCounts)
+    warnings.append(f"{int(inferred.sum())} byte counts are missing: the next segment or the end of the file ends each")
+    lengths = _fit(counts, offsets.size)
     starts = np.unique(offsets[offsets > 0])
     ends = np.append(starts[1:], np.uint64(tiff.size))
-    following = ends[np.searchsorted(starts, offsets[unknown])]
-    declared[unknown] = np.maximum(following, offsets[unknown]) - offsets[unknown]
-    return declared
+    following = ends[np.searchsorted(starts, offsets[inferred])]
+    lengths[inferred] = np.maximum(following, offsets[inferred]) - offsets[inferred]
+    return lengths
 
 
-def _raw_lengths(
-    layout: SegmentLayout, offsets: Positions, counts: Positions, warnings: list[str]
-) -> Positions:
-    """Lengths of uncompressed segments: the geometry decides wherever libtiff distrusts the counts."""
+def _raw_lengths(layout: SegmentLayout, offsets: Positions, counts: Positions) -> Positions:
+    """Lengths of uncompressed segments: the geometry decides, byte counts only say what is absent."""
     expected = expected_lengths(layout)
-    if counts.size == 0 or offsets.size == 1:
-        return expected
-    if not layout.planar and offsets.size > 2 and counts.size > 1 and counts[0] != counts[1] and counts[:2].all():
-        if counts.size < offsets.size or (counts != expected).any():
-            warnings.append("byte counts contradict the geometry: the geometry is used")
-        return expected
-    declared = _fit(counts, offsets.size)
-    declared[counts.size :] = expected[counts.size :]
-    return np.minimum(declared, expected)
+    if counts.size and offsets.size > 1:
+        expected[_fit(counts, offsets.size) == 0] = 0
+    return expected
 
 
-def _check_end(
+def _cut_at_end(
     tiff: TiffFile, layout: SegmentLayout, offsets: Positions, lengths: Positions, warnings: list[str]
-) -> None:
-    """Clamp ranges to the end of the file; refuse segments that begin behind it."""
+) -> npt.NDArray[np.bool_]:
+    """Cut compressed ranges at the end of the file, and say which; refuse what certainly misses bytes."""
     if tiff.size is None:
-        return
+        return np.zeros(offsets.size, dtype=bool)
     size = np.uint64(tiff.size)
-    stored = lengths > 0
-    beyond = stored & (offsets >= size)
-    if beyond.any():
-        counted = f"{int(beyond.sum())} of {int(stored.sum())} segments"
-        found = f"{counted} begin behind the end of the file ({tiff.size} bytes)"
-        raise FormatError(found, feature="truncated", url=tiff.url, ifd=layout.ifd, tag=Tags.StripOffsets)
-    over = stored & (lengths > size - np.minimum(offsets, size))
-    if over.any():
-        warnings.append(f"{int(over.sum())} segments reach behind the end of the file")
-        lengths[over] = size - offsets[over]
+    cut: npt.NDArray[np.bool_] = (lengths > 0) & (lengths > size - np.minimum(offsets, size))
+    lost = cut if layout.compression == 1 else cut & (offsets >= size)
+    if lost.any():
+        counted = f"{int(lost.sum())} of {int((lengths > 0).sum())} segments"
+        found = f"{counted} reach behind the end of the file ({tiff.size} bytes)"
+        hint = "The file is truncated: fetch it again."
+        raise FormatError(found, feature="truncated", tag=Tags.StripOffsets, hint=hint)
+    if cut.any():
+        warnings.append(f"{int(cut.sum())} byte counts reach behind the end of the file, which ends these segments")
+        lengths[cut] = size - offsets[cut]
+    return cut
