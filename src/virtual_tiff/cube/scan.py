@@ -120,3 +120,18 @@ async def scan_async(
         headers=tuple(result for result in results if isinstance(result, FileHeader)),
         failures=tuple(result for result in results if isinstance(result, Failure)),
     )
+
+
+def parse_ifd(text: str) -> int | IfdPath:
+    """Read ``3`` as the index 3, and ``3.0`` as the path to the first SubIFD of IFD 3.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` when it is neither.
+    """
+    parts = text.split(".")
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"{text!r} names no IFD", feature="usage", hint="Write an index, or a path such as 3.0.")
+    path = tuple(int(part) for part in parts)
+    return path[0] if len(path) == 1 else path

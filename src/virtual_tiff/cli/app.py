@@ -1,0 +1,154 @@
+"""The commands: arguments are parsed, the API is called, results are printed. Nothing is decided here."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from virtual_tiff.cli.report import EXIT_CODES, exit_code, scan_bar, tell, told
+
+app = typer.Typer(
+    name="virtual-tiff",
+    help="TIFF and COG archives as Zarr, without copying pixels.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_MAX_FAILURES = 20
+
+
+class OnError(StrEnum):
+    """What to do with files that cannot be read."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 (a callback of typer)
+    if asked:
+        typer.echo(f"virtual-tiff {version('virtual-tiff')}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """TIFF and COG archives as Zarr, without copying pixels."""
+    context.obj = verbose
+
+
+@app.command(epilog="Example: virtual-tiff publish 's3://bucket/2024/*.tif' --to cube.icechunk")
+def publish(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES_OR_GLOB_OR_URL...",
+            help="Files, directories, globs, s3:// gs:// az:// prefixes and globs, http(s) URLs, @list.txt.",
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", help="A new local directory, or a new s3://, gs:// or az:// prefix.")],
+    dim: Annotated[str, typer.Option(help="Name of the new dimension along which files are stacked.")] = "item",
+    name: Annotated[str, typer.Option(help="Name of the variable.")] = "band_data",
+    ifd: Annotated[str, typer.Option(help="The image of each file: an index, or a path such as 3.0.")] = "0",
+    on_error: Annotated[OnError, typer.Option(help="What to do with files that cannot be read.")] = OnError.STOP,
+    concurrency: Annotated[int, typer.Option(min=1, help="Files that are read at the same time.")] = 64,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Stack TIFFs along a new dimension and publish them as an Icechunk repository of byte-range references."""
+    verbose = verbose or bool(context.obj)
+    with told(verbose=verbose):
+        _quiet_icechunk()
+        from virtual_tiff.cli.show import show_published
+        from virtual_tiff.cube.plan import plan_stack
+        from virtual_tiff.cube.publish import publish_plan
+        from virtual_tiff.cube.scan import parse_ifd, scan
+        from virtual_tiff.cube.stores import locate
+        from virtual_tiff.cube.target import check_free
+
+        path = parse_ifd(ifd)
+        check_free(locate(to))
+        with scan_bar(quiet=as_json) as on_progress:
+            found = scan(inputs, ifd=path, concurrency=concurrency, on_progress=on_progress)
+        for failure in found.failures[:_MAX_FAILURES]:
+            tell(failure.error, verbose=verbose)
+        if len(found.failures) > _MAX_FAILURES:
+            typer.echo(f"error: {len(found.failures) - _MAX_FAILURES} more files failed", err=True)
+        if found.failures and (on_error is OnError.STOP or not found.headers):
+            raise typer.Exit(exit_code(found.failures[0].error))
+        show_published(
+            publish_plan(plan_stack(found.headers, dim=dim, name=name), to),
+            skipped=[failure.place.url for failure in found.failures],
+            as_json=as_json,
+        )
+
+
+@app.command(epilog="Example: virtual-tiff info s3://bucket/2024/a.tif")
+def info(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE_OR_URL", help="A TIFF file.")],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show the images of a TIFF, their layout and chunks, the codec chain, who can read it, and what is refused."""
+    with told(verbose=verbose or bool(context.obj)):
+        from virtual_tiff.cli.show import show_file
+        from virtual_tiff.cube.describe import describe_file
+        from virtual_tiff.cube.stores import locate
+
+        report = describe_file(locate(file))
+        if as_json:
+            typer.echo(json.dumps(report.to_json(), indent=2, allow_nan=False))
+        else:
+            show_file(report)
+    if not report.readable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="A new or empty folder.", show_default=True)
+    ] = Path("virtual-tiff-demo"),
+    verbose: Verbose = False,
+) -> None:
+    """Make a small archive of COGs, publish it, read it back, check every pixel, and save a picture."""
+    with told(verbose=verbose or bool(context.obj)):
+        _quiet_icechunk()
+        from virtual_tiff.cli.show import show_demo
+        from virtual_tiff.demo.run import run_demo
+
+        report = run_demo(folder, on_step=typer.echo)
+        show_demo(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _quiet_icechunk() -> None:
+    """Let Icechunk log errors only: an error of ours is one line, and warnings would stand beside it."""
+    import icechunk
+
+    icechunk.set_logs_filter("error")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

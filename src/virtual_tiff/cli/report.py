@@ -1,0 +1,100 @@
+"""How the command speaks: errors in one line on stderr, exit codes, progress bars."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from virtual_tiff.errors import SourceError, TargetError, UsageError, VirtualTiffError
+
+if TYPE_CHECKING:
+    from virtual_tiff.cube.scan import ScanProgress
+
+REFUSED: Final = 1
+USAGE: Final = 2
+SOURCE: Final = 3
+TARGET: Final = 4
+INTERNAL: Final = 70
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 a file is refused, or the files do not conform; 2 wrong usage; 3 a source cannot be read; "
+    "4 the target cannot be written or opened; 70 an error in virtual-tiff itself; 130 interrupted."
+)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of an error."""
+    if isinstance(error, UsageError):
+        return USAGE
+    if isinstance(error, SourceError):
+        return SOURCE
+    if isinstance(error, TargetError):
+        return TARGET
+    return REFUSED if isinstance(error, VirtualTiffError) else INTERNAL
+
+
+def tell(error: BaseException, *, verbose: bool = False) -> None:
+    """Print an error as one line, after its traceback when that is asked for."""
+    if verbose:
+        sys.stderr.writelines(traceback.format_exception(error))
+    if isinstance(error, VirtualTiffError):
+        text = str(error)
+    else:
+        text = f"internal error: {type(error).__name__}: {error}"
+        if not verbose:
+            text += " (run it with --verbose and report the traceback)"
+    typer.echo(f"error: {' '.join(text.split())}", err=True)
+
+
+@contextmanager
+def told(*, verbose: bool) -> Iterator[None]:
+    """Turn exceptions into one line and an exit code."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        tell(error, verbose=verbose)
+        raise typer.Exit(exit_code(error)) from error
+
+
+@contextmanager
+def scan_bar(*, quiet: bool) -> Iterator[Callable[[ScanProgress], None]]:
+    """Show a progress bar on a terminal: files, rate, errors, time left."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[errors]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("Reading headers", total=None, rate="", errors="")
+
+        def show(progress: ScanProgress) -> None:
+            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+            bar.update(
+                task,
+                total=progress.total,
+                completed=progress.done,
+                rate=f"{speed:.0f} files/s" if speed else "",
+                errors=f"{progress.failed} failed" if progress.failed else "",
+            )
+
+        yield show
