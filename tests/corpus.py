@@ -1,7 +1,7 @@
 """The ledger of real files: what becomes of every IFD of the corpus, judged against GDAL and tifffile.
 
-``python -m tests.corpus`` compares with the ledger; ``--update`` rewrites it; ``--only '*jpeg*'`` restricts it to
-files; ``--show wrong,readfail`` lists pages by the beginning of their status, with tags and explanation.
+``python -m tests.corpus`` compares with the ledger; ``--update`` rewrites it; ``--only "*jpeg*"`` chooses
+files; ``--show wrong,readfail`` lists pages by the start of their status, with tags and explanation.
 """
 
 from __future__ import annotations

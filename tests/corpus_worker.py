@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from tests import oracles, subject
+from tests import ifdwalk, oracles, subject, ycc
 from tests.ifdwalk import Page, walk
 from tests.oracles import Opinion
 
@@ -93,8 +93,9 @@ class Judge:
         if outcome.status != "read":
             return outcome.status, outcome.detail
         mine = oracles.digest(outcome.pixels)
-        if any(opinion.digest == mine for opinion in trusted):
-            return "equal", ""
+        for opinion in trusted:
+            if opinion.digest == mine:
+                return "equal", opinion.oracle
         gaps = []
         for opinion in trusted:
             name = opinion.oracle.partition("-")[0]
@@ -114,7 +115,7 @@ def _fingerprint() -> str:
     import tifffile
 
     state = hashlib.sha256()
-    for module in (oracles, sys.modules[walk.__module__]):
+    for module in (oracles, ifdwalk, ycc):
         state.update(Path(str(module.__file__)).read_bytes())
     for version in (
         rasterio.__version__,

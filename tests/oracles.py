@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.ifdwalk import Page
+from tests.ycc import read_ycc
 
 type Pixels = npt.NDArray[Any]
 type Window = tuple[int, int, int, int]
@@ -166,6 +167,7 @@ def _bands_first(image: Pixels) -> Pixels:
 ORACLES: Final[dict[str, Callable[[Path, Page, Sequence[Window]], tuple[str, list[Pixels]]]]] = {
     "gdal": read_gdal,
     "tifffile": read_tifffile,
+    "ycc": read_ycc,
 }
 
 

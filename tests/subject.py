@@ -16,7 +16,7 @@ from tests.oracles import Pixels, Window
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the library makes of a page: one array (band, y, x) for each window, or a status that says why not.
+    """What the library makes of a page: an array (band, y, x) for each window, or a status that says why not.
 
     ``status`` is "read", "refused:<feature>", "error:<feature>", "readfail:<feature or exception>" or
     "crash:<exception>".
