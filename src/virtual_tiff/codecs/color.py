@@ -1,15 +1,15 @@
-"""``color="rgb"``: palette, YCbCr, CMYK and L*a*b* samples to RGB of 8 bits, in the arithmetic of libtiff and GDAL.
+"""``color="rgb"``: palette, YCbCr, CMYK and L*a*b* samples to 8-bit RGB, in the arithmetic of libtiff.
 
 References
 ----------
-TIFF 6, sections 5 (palette), 16 (CMYK), 20 and 21 (YCbCr) and 23 (CIE L*a*b*); Adobe Photoshop TIFF Technical Notes
-(ICCLab).
+TIFF 6, sections 5 (palette), 16 (CMYK), 20 and 21 (YCbCr) and 23 (CIE L*a*b*); Adobe Photoshop TIFF Technical
+Notes (ICCLab).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,16 @@ from virtual_tiff.codecs import ycbcr
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.errors import DecodeError
 
+_Floats = npt.NDArray[np.floating[Any]]
+
 PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 3, 5, 6, 8, 9
 
 _SAMPLES: Final = {PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
 _D50: Final = (0.345742, 0.358560)  # x, y of the white point when the tag is absent
 
-_XYZ_TO_RGB: Final = np.array([[3.2410, -1.5374, -0.4986], [-0.9692, 1.8760, 0.0416], [0.0556, -0.2040, 1.0570]], np.float32)
+_XYZ_TO_RGB: Final = np.array(
+    [[3.2410, -1.5374, -0.4986], [-0.9692, 1.8760, 0.0416], [0.0556, -0.2040, 1.0570]], np.float32
+)
 _GAMMA: Final = 2.4
 _BLACK, _WHITE = 1.0, 100.0  # luminance of the darkest and the brightest pixel of libtiff's display
 _STEPS: Final = 1500  # of its gamma table: coarse in the dark, where it makes up to 12 of 255
@@ -85,9 +89,9 @@ def to_rgb(samples: npt.NDArray[np.generic], config: SegmentConfig) -> npt.NDArr
 def read_color_map(color_map: bytes, entries: int) -> npt.NDArray[np.uint8]:
     """Return a colour map as uint8 of shape (entries, 3).
 
-    ColorMap holds 16-bit words: all reds, all greens, all blues. Writers do not agree on how they stretch 8 bits to
-    16, so that the whole map decides, as in GDAL: no word above 255: as they are; all multiples of 256: divided by
-    256; else divided by 257.
+    ColorMap holds 16-bit words: all reds, all greens, all blues. Writers do not agree on how they stretch 8
+    bits to 16, so that the whole map decides, as in GDAL: no word above 255: as they are; all multiples of
+    256: divided by 256; else divided by 257.
 
     Raises
     ------
@@ -98,10 +102,8 @@ def read_color_map(color_map: bytes, entries: int) -> npt.NDArray[np.uint8]:
     if words.size != 3 * entries:
         msg = f"a colour map of {len(color_map)} bytes for {entries} colours"
         raise DecodeError(msg, feature="codec-config")
-    if words.max(initial=0) < 256:
-        divisor = 1
-    else:
-        divisor = 257 if (words % 256).any() else 256
+    stretched = 257 if (words % 256).any() else 256
+    divisor = stretched if words.max(initial=0) > 255 else 1
     return (words // divisor).astype(np.uint8).reshape(3, entries).T
 
 
@@ -112,13 +114,13 @@ def _palette_to_rgb(indices: npt.NDArray[np.generic], config: SegmentConfig) -> 
 
 def _cmyk_to_rgb(inks: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """Multiply what cyan, magenta and yellow let through by what black does."""
-    octets = inks // 257 if inks.dtype.itemsize == 2 else inks  # type: ignore[operator]
+    octets = inks // 257 if inks.dtype.itemsize == 2 else inks
     through = 255 - octets.astype(np.uint16)
     return (through[..., :3] * through[..., 3:] // 255).astype(np.uint8)
 
 
 def _lab_to_rgb(samples: npt.NDArray[np.generic], config: SegmentConfig) -> npt.NDArray[np.uint8]:
-    """Convert L*a*b* to the RGB of libtiff's display: no adaptation of the white point, a plain gamma of 2.4."""
+    """Convert L*a*b* to the RGB of libtiff's display: white is not adapted, the gamma a plain 2.4."""
     lightness, a, b = _lab(samples, config)
     x_white, z_white = _white(config.white_point or _D50)
     middle = (lightness + 16) / 116
@@ -131,7 +133,7 @@ def _lab_to_rgb(samples: npt.NDArray[np.generic], config: SegmentConfig) -> npt.
     return _gamma_table()[(scaled * _STEPS).astype(np.int32)]
 
 
-def _lab(samples: npt.NDArray[np.generic], config: SegmentConfig) -> tuple[npt.NDArray[np.float32], ...]:
+def _lab(samples: npt.NDArray[np.generic], config: SegmentConfig) -> tuple[_Floats, ...]:
     """Return L* (0 to 100), a* and b* (-128 to 127) from what CIELab and ICCLab store."""
     depth = config.bits_per_sample[0]
     unit = 1 << depth - 8  # codes per unit of a* and b*
@@ -157,5 +159,5 @@ def _gamma_table() -> npt.NDArray[np.uint8]:
     return (255 * steps ** (1 / _GAMMA) + 0.5).astype(np.uint8)
 
 
-def _from_cube(root: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _from_cube(root: _Floats) -> _Floats:
     return np.where(root < 0.2069, (root - 16 / 116) / 7.787, root**3)

@@ -30,8 +30,8 @@ class SegmentConfig:
     All integers are values of the TIFF tags of the same name. ``columns`` and ``rows`` are the pixels of a
     full segment; ``last_rows`` those of a short last strip, or None when there is none. ``samples`` is the
     number of samples per pixel *in the segment*: 1 when planes are separate. ``bits_per_sample`` has one
-    entry, or one for each sample when they differ. ``color_map`` is the ColorMap as little-endian 16-bit words;
-    the fields after it matter to colour conversions only, and hold the values of rational tags.
+    entry, or one for each sample when they differ. ``color_map`` is the ColorMap as little-endian 16-bit
+    words; the fields after it matter to colour conversions only, and hold the values of rational tags.
     """
 
     compression: int

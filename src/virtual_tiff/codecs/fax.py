@@ -1,7 +1,7 @@
 """CCITT fax: modified Huffman (2, 32771), T.4 (3) and T.6 (4).
 
-The codes of white and black runs always decode to 0 and 1: PhotometricInterpretation says what they look like, and
-is left to the reader, as with every other compression.
+The codes of white and black runs always decode to 0 and 1: PhotometricInterpretation says what they look
+like, and is left to the reader, as with every other compression.
 
 References
 ----------
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Buffer, Callable
 from typing import Any, Final
 
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
@@ -37,7 +36,8 @@ def decode_fax(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.bool_]:
     Raises
     ------
     DecodeError
-        ``corrupt-segment``, ``short-segment`` for an empty segment, ``codec-config`` for samples of other than 1 bit.
+        ``corrupt-segment``, ``short-segment`` for an empty segment, ``codec-config`` for samples of other
+        than 1 bit.
     """
     if config.bits_per_sample != (1,) or config.samples != 1:
         msg = f"{config.samples} samples of {config.bits_per_sample} bits in a CCITT segment"

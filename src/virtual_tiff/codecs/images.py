@@ -1,7 +1,7 @@
 """Compressions that put a whole image file into each segment: WebP, JPEG 2000, JPEG XL, PNG, JPEG XR.
 
-The streams say what they hold; the configuration is only what they must agree with. Colours stay as stored, also the
-YCbCr of Aperio's JPEG 2000.
+The streams say what they hold; the configuration is only what they must agree with. Colours stay as stored,
+also the YCbCr of Aperio's JPEG 2000.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ JPEG2000: Final = (33003, 33004, 33005, 34712)
 JPEGXL: Final = (50002, 52546)
 JPEGXR: Final = (22610, 34934)
 
+_FEW_PIXELS: Final = 1 << 24  # what a stream may hold whatever the size of its segment
+
 _Samples = npt.NDArray[Any]
 _Decoder = Callable[[Buffer, SegmentConfig], _Samples]
 
@@ -37,7 +39,31 @@ _ERRORS: Final = (
 )
 
 
-def as_stored(samples: _Samples, config: SegmentConfig) -> _Samples:
+def fit(samples: _Samples, config: SegmentConfig) -> _Samples:
+    """Bring a decoded image to the data type of the segment, and to its size: zeros below and to the right.
+
+    GDAL pads like this when a stream is smaller than its strip or tile. Rows too many are left to the caller.
+
+    Parameters
+    ----------
+    samples
+        Shape (rows, columns, samples), at most as wide as the segment.
+
+    Raises
+    ------
+    DecodeError
+        ``corrupt-segment`` when the stream has deeper samples, or others, than the IFD announces.
+    """
+    samples = _as_stored(samples, config)
+    rows, columns = samples.shape[:2]
+    if rows >= (config.last_rows or config.rows) and columns == config.columns:
+        return samples
+    full = np.zeros((max(rows, config.rows), config.columns, samples.shape[2]), samples.dtype)
+    full[:rows, :columns] = samples
+    return full
+
+
+def _as_stored(samples: _Samples, config: SegmentConfig) -> _Samples:
     """Bring decoded samples to the data type of the segment, when it holds them.
 
     Raises
@@ -62,8 +88,8 @@ def as_stored(samples: _Samples, config: SegmentConfig) -> _Samples:
 def check_size(size: tuple[int, int], config: SegmentConfig) -> None:
     """Refuse a stream of (rows, columns) pixels that is no such segment, before anything is allocated for it.
 
-    A stream may be smaller (an edge tile without padding) or taller (a last strip that was written whole), but not
-    wider.
+    A stream may be smaller (an edge tile without padding) or taller (a last strip that was written whole),
+    but not wider.
 
     Raises
     ------
@@ -71,7 +97,8 @@ def check_size(size: tuple[int, int], config: SegmentConfig) -> None:
         ``corrupt-segment``.
     """
     rows, columns = size
-    if 0 < columns <= config.columns and 0 < rows <= max(2 * config.rows, config.rows + 64):
+    most = max(4 * config.rows * config.columns, _FEW_PIXELS)
+    if 0 < columns <= config.columns and 0 < rows * columns <= most:
         return
     msg = f"a stream of {columns} x {rows} pixels in a segment of {config.columns} x {config.rows} pixels"
     raise DecodeError(msg, feature="corrupt-segment")
@@ -100,7 +127,7 @@ def _image(decode: _Decoder, read_size: Callable[[bytes], tuple[int, int] | None
             msg = f"the stream decodes to shape {samples.shape}, the IFD announces {config.samples} samples"
             raise DecodeError(msg, feature="corrupt-segment")
         check_size(found[:2], config)
-        return as_stored(samples.reshape(found), config)
+        return fit(samples.reshape(found), config)
 
     return kernel
 
@@ -111,12 +138,12 @@ def _decode_webp(segment: Buffer, config: SegmentConfig) -> _Samples:
     return samples
 
 
-def _decode_jpeg2000(segment: Buffer, config: SegmentConfig) -> _Samples:
+def _decode_jpeg2000(segment: Buffer, _: SegmentConfig) -> _Samples:
     samples: _Samples = imagecodecs.jpeg2k_decode(segment, planar=False, numthreads=1)
     return samples
 
 
-def _decode_png(segment: Buffer, config: SegmentConfig) -> _Samples:
+def _decode_png(segment: Buffer, _: SegmentConfig) -> _Samples:
     samples: _Samples = imagecodecs.png_decode(segment)
     return samples
 

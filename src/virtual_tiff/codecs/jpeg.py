@@ -1,12 +1,13 @@
-"""JPEG in TIFF: compression 7, and lossy DNG (34892).
+"""JPEG in TIFF: compression 7, its double 33007, and lossy DNG (34892).
 
 Photometric decides about colour, as in libtiff, and not what the stream says of itself: three components of
-photometric YCbCr become RGB, everything else is left as stored. Exceptions that libtiff cannot read at all: YCCK
-streams become CMYK, and in lossy DNG the stream decides.
+photometric YCbCr become RGB, everything else is left as stored. Exceptions that libtiff cannot read at all:
+YCCK streams become CMYK, and in lossy DNG the stream decides.
 
 References
 ----------
-TIFF Technical Note 2 (Draft 22-Mar-95); ITU-T T.81; DNG 1.4, chapter 3 (lossless streams of other proportions).
+TIFF Technical Note 2 (Draft 22-Mar-95); ITU-T T.81; DNG 1.4, chapter 3 (lossless streams of other
+proportions).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import imagecodecs
 import numpy.typing as npt
 
 from virtual_tiff.codecs.config import SegmentConfig
-from virtual_tiff.codecs.images import as_stored
+from virtual_tiff.codecs.images import check_size, fit
 from virtual_tiff.errors import DecodeError
 
-JPEG, LOSSY_DNG = 7, 34892
+JPEG, ALT_JPEG, LOSSY_DNG = 7, 33007, 34892
 _YCBCR: Final = 6
 _SOI: Final = b"\xff\xd8"
 _EOI: Final = b"\xff\xd9"
@@ -79,19 +80,23 @@ def read_frame(stream: Buffer) -> Frame:
 def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     """Decode a JPEG segment, with the tables of the JPEGTables tag.
 
-    The stream may be taller than the segment (a last strip is often written whole) or smaller (an edge tile without
-    padding), but not wider.
+    The stream may be taller than the segment (a last strip is often written whole) or smaller (an edge tile
+    without padding), but not wider.
 
     Returns
     -------
     numpy.ndarray
-        Samples of shape (rows, columns, samples) of the stream, RGB for photometric YCbCr.
+        Samples of shape (rows, columns, samples), RGB for photometric YCbCr; zeros where the stream is
+        smaller.
 
     Raises
     ------
     DecodeError
-        ``corrupt-segment`` or ``short-segment``.
+        ``corrupt-segment``, ``short-segment``, or ``codec-config`` for a plane of subsampled YCbCr.
     """
+    if config.samples == 1 and config.is_subsampled:
+        msg = "planes of subsampled YCbCr have different sizes"
+        raise DecodeError(msg, feature="codec-config")
     frame = read_frame(segment)
     sizes = _sizes(frame, config)
     color, out_color = _colors(frame, config)
@@ -111,17 +116,16 @@ def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     if samples.size != sizes[0] * sizes[1] * sizes[2]:
         msg = f"the JPEG stream decodes to shape {samples.shape}, not to {sizes}"
         raise DecodeError(msg, feature="corrupt-segment")
-    return as_stored(samples.reshape(sizes), config)
+    return fit(samples.reshape(sizes), config)
 
 
 def _sizes(frame: Frame, config: SegmentConfig) -> tuple[int, int, int]:
     """Return rows, columns and samples of the decoded stream, or refuse what does not fit the segment."""
     rows = frame.rows or config.rows
-    if frame.components == config.samples and 0 < frame.columns <= config.columns:
-        # last strips are written whole, but no more than that
-        if rows <= max(2 * config.rows, config.rows + 64):
-            return rows, frame.columns, frame.components
-    elif frame.process == _LOSSLESS:
+    if frame.components == config.samples and frame.columns <= config.columns:
+        check_size((rows, frame.columns), config)
+        return rows, frame.columns, frame.components
+    if frame.process == _LOSSLESS:
         # lossless DNG: a frame of other proportions is nothing but a run of samples
         row_samples = config.columns * config.samples
         total = rows * frame.columns * frame.components
@@ -165,5 +169,6 @@ def _decode_lossless(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
 IMAGES: Final[dict[int, Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]]] = {
     JPEG: decode_jpeg,
+    ALT_JPEG: decode_jpeg,
     LOSSY_DNG: decode_jpeg,
 }

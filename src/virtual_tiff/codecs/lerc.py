@@ -1,12 +1,12 @@
 """LERC (34887): limited error raster compression, alone or inside Deflate or Zstandard.
 
-Masked pixels become what GDAL makes of them: NaN in floats, the alpha band where the stream leaves it out (0 and
-255), else 0.
+Masked pixels become what GDAL makes of them: NaN in floats, the alpha band where the stream leaves it out (0
+and 255), else 0.
 
 References
 ----------
-The LercParameters tag (50674): version of LERC, then 0 for plain streams, 1 for Deflate, 2 for Zstandard; libtiff's
-``tif_lerc.c``.
+The LercParameters tag (50674): version of LERC, then 0 for plain streams, 1 for Deflate, 2 for Zstandard;
+libtiff's ``tif_lerc.c``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.codecs.config import SegmentConfig
-from virtual_tiff.codecs.images import as_stored, check_size
+from virtual_tiff.codecs.images import check_size, fit
 from virtual_tiff.errors import DecodeError
 
 LERC: Final = 34887
@@ -41,12 +41,13 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        Samples of shape (rows, columns, samples) of the stream.
+        Samples of shape (rows, columns, samples); zeros where the stream is smaller.
 
     Raises
     ------
     DecodeError
-        ``corrupt-segment``, ``short-segment`` for an empty segment, ``codec-config`` for unknown LercParameters.
+        ``corrupt-segment``, ``short-segment`` for an empty segment, ``codec-config`` for unknown
+        LercParameters.
     """
     if memoryview(segment).nbytes == 0:
         msg = "the LERC segment is empty"
@@ -65,7 +66,7 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     size = values.shape[:2] if size is None else size
     samples, valid = _pixel_order(values, mask, size)
     check_size(samples.shape[:2], config)
-    return as_stored(_apply_mask(samples, valid, config), config)
+    return fit(_apply_mask(samples, valid, config), config)
 
 
 def _unwrap(segment: Buffer, config: SegmentConfig) -> Buffer:
@@ -74,7 +75,7 @@ def _unwrap(segment: Buffer, config: SegmentConfig) -> Buffer:
     if second in ((), (_PLAIN,)):
         return segment
     limit = 2 * config.out_bytes + (1 << 16)
-    stream: bytes
+    stream: Buffer
     if second == (_DEFLATE,):
         stream = imagecodecs.zlib_decode(segment, out=limit)
     elif second == (_ZSTD,):

@@ -1,7 +1,7 @@
-"""libtiff as a decoder of single segments: the segment is wrapped into a TIFF in memory that holds nothing else.
+"""libtiff as a decoder of single segments: each is wrapped into a TIFF in memory that holds nothing else.
 
-For the compressions of old fax machines and scanners libtiff is the reference, also in what it makes of damaged
-streams; GDAL reads through it. imagecodecs carries it with all its codecs.
+For the compressions of old fax machines and scanners libtiff is the reference, also in what it makes of
+damaged streams; GDAL reads through it. imagecodecs carries it with all its codecs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 import imagecodecs
-import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.codecs.config import SegmentConfig
@@ -39,8 +38,8 @@ def decode(segment: Buffer, config: SegmentConfig, rows: int) -> npt.NDArray[Any
     Returns
     -------
     numpy.ndarray
-        Samples of shape (rows, config.columns, config.samples), native byte order, of libtiff's data type: bool for
-        1 bit, uint8 for 2 to 8 bits.
+        Samples of shape (rows, config.columns, config.samples), native byte order, of libtiff's data type:
+        bool for 1 bit, uint8 for 2 to 8 bits.
 
     Raises
     ------
@@ -71,7 +70,9 @@ def _wrapping(config: SegmentConfig, rows: int) -> tuple[bytes, bytes]:
     long_values = b""
     entries: list[bytes] = []
     # values of more than four bytes stand between the IFD and the segment
-    segment_offset = start + sum(_size(kind, values) for kind, values in tags.values() if _size(kind, values) > 4)
+    segment_offset = start + sum(
+        _size(kind, values) for kind, values in tags.values() if _size(kind, values) > 4
+    )
     tags[273] = (_LONG, (segment_offset,))
     for tag, (kind, values) in sorted(tags.items()):
         raw = struct.pack(f"{order}{len(values)}{'H' if kind == _SHORT else 'I'}", *values)

@@ -1,12 +1,12 @@
 """Logarithmic encodings: PixarLog (32909), SGI LogL and LogLuv (34676, 34677).
 
-Decoded to what BitsPerSample and SampleFormat say, as GDAL's raw mode does: 16 bits are the encoded log luminance
-(and u, v scaled by 2**15), 32-bit floats are luminance or CIE XYZ.
+Decoded to what BitsPerSample and SampleFormat say, as GDAL's raw mode does: 16 bits are the encoded log
+luminance (and u, v scaled by 2**15), 32-bit floats are luminance or CIE XYZ.
 
 References
 ----------
-TIFF Technical Note on LogLuv (G. Ward Larson, "LogLuv encoding for full-gamut, high-dynamic range images", 1998);
-libtiff's ``tif_luv.c`` and ``tif_pixarlog.c``.
+TIFF Technical Note on LogLuv (G. Ward Larson, "LogLuv encoding for full-gamut, high-dynamic range images",
+1998); libtiff's ``tif_luv.c`` and ``tif_pixarlog.c``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def decode_sgilog(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         ``corrupt-segment``, ``short-segment``, or ``codec-config`` for samples that are not decoded.
     """
     if not can_decode(config.photometric, config.samples, config.bits_per_sample, config.sample_format):
-        msg = f"{config.samples} samples of {config.bits_per_sample} bits with photometric {config.photometric}"
+        msg = (
+            f"photometric {config.photometric} with {config.samples} samples of {config.bits_per_sample} bits"
+        )
         raise DecodeError(msg, feature="codec-config")
     if memoryview(segment).nbytes == 0:
         msg = "the SGILog segment is empty"
@@ -88,7 +90,7 @@ def _decode_luv48(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     return samples.view(config.dtype)
 
 
-def _fixed(axis: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+def _fixed(axis: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
     return (axis * 32768).astype("u2")
 
 
@@ -105,7 +107,7 @@ def _packed24(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.uint32]:
 
 
 def _packed32(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.uint32]:
-    """Return one 32-bit code per pixel, shape (rows, columns): each row is four runs of bytes, highest first."""
+    """Return one 32-bit code per pixel, shape (rows, columns): a row is four runs of bytes, highest first."""
     octets = bytes(segment)
     planes = np.zeros((config.rows, 4, config.columns), "u1")
     at = 0
@@ -143,8 +145,8 @@ def _read_runs(octets: bytes, at: int, plane: npt.NDArray[np.uint8]) -> int:
 def _uv_table() -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
     """Return u and v, times 2**15, of the 2**14 codes of LogLuv24.
 
-    The codes number the squares of the visible part of the plane, row by row. Where the rows start is a table of
-    constants with six decimals: they are measured on the colours that libtiff makes of all codes.
+    The codes number the squares of the visible part of the plane, row by row. Where the rows start is a table
+    of constants with six decimals: they are measured on the colours that libtiff makes of all codes.
     """
     codes = np.arange(_UV_CODES, dtype="u4")
     pixels = codes | 512 << 14
@@ -171,7 +173,8 @@ def decode_pixarlog(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        Samples of shape (rows or last_rows, columns, samples): uint8, uint16 or float32, as the bits per sample say.
+        Samples of shape (rows or last_rows, columns, samples): uint8, uint16 or float32, as the bits per
+        sample say.
 
     Raises
     ------
