@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from rasterio.io import MemoryFile
 
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.segment import decode_segment
@@ -74,3 +76,53 @@ def roundtrip(image: npt.NDArray[Any], **options: Any) -> npt.NDArray[Any]:
     with tifffile.TiffFile(stream) as tiff:
         page = tiff.pages.first
         return decode_page(page, config_of(page)).reshape(image.shape)
+
+
+def wrap(encoded: bytes, config: SegmentConfig) -> bytes:
+    """Return a TIFF whose only strip is the segment, for other decoders to read."""
+    order = "<" if config.byte_order == "little" else ">"
+    bits = config.bits_per_sample if len(config.bits_per_sample) > 1 else config.bits_per_sample * config.samples
+    photometric = 2 if bits == (5, 6, 5) else 1
+    tags: list[tuple[int, str, tuple[int, ...]]] = [
+        (256, "I", (config.columns,)),
+        (257, "I", (config.rows,)),
+        (258, "H", bits),
+        (259, "H", (config.compression,)),
+        (262, "H", (photometric,)),
+        (266, "H", (config.fill_order,)),
+        (273, "I", (8,)),
+        (277, "H", (config.samples,)),
+        (278, "I", (config.rows,)),
+        (279, "I", (len(encoded),)),
+        (284, "H", (1,)),
+        (317, "H", (config.predictor,)),
+        (338, "H", (0,) * (config.samples - (3 if photometric == 2 else 1))),
+        (339, "H", (config.sample_format,) * config.samples),
+    ]
+    if config.predictor == 1:
+        tags = [tag for tag in tags if tag[0] != 317]
+    tags = [tag for tag in tags if tag[2]]
+    body = encoded + bytes(len(encoded) % 2)
+    entries = b""
+    for code, kind, values in tags:
+        raw = struct.pack(f"{order}{len(values)}{kind}", *values)
+        if len(raw) > 4:
+            body += raw
+            raw = struct.pack(f"{order}I", 8 + len(body) - len(raw))
+            body += bytes(len(body) % 2)
+        entries += struct.pack(f"{order}HHI", code, 3 if kind == "H" else 4, len(values)) + raw.ljust(4, b"\0")
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + struct.pack(f"{order}HI", 42, 8 + len(body))
+    return head + body + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+def ask_gdal(encoded: bytes, config: SegmentConfig) -> npt.NDArray[Any]:
+    """Let GDAL decode a segment; the samples have the shape (row, column, sample)."""
+    with MemoryFile(wrap(encoded, config)) as memory, memory.open() as source:
+        return np.moveaxis(source.read(), 0, -1)
+
+
+def ask_us(encoded: bytes, config: SegmentConfig) -> npt.NDArray[Any]:
+    """Let our codec decode a segment; the samples have the shape (row, column, sample)."""
+    decoded = decode_segment(encoded, config).view(config.dtype.newbyteorder("<"))
+    return decoded.reshape(config.rows, config.columns, config.samples)

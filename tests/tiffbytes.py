@@ -1,4 +1,4 @@
-"""TIFF files in memory, header only: any tags and types, classic or Big, either byte order, SubIFDs, cycles."""
+"""TIFF headers in memory: any tags and types, classic or Big, either byte order, SubIFDs, cycles."""
 
 from __future__ import annotations
 
@@ -143,7 +143,9 @@ class _Writer:
             self.chain(chain, place + number * self.width, paths)
 
 
-def build(dirs: Sequence[Dir], *, order: Order = "little", bigtiff: bool = False, ghost: bytes = b"") -> Built:
+def build(
+    dirs: Sequence[Dir], *, order: Order = "little", bigtiff: bool = False, ghost: bytes = b""
+) -> Built:
     """Write a file. ``ghost`` stands right behind the header."""
     built = Built(bytearray())
     writer = _Writer(order, bigtiff, built)
@@ -158,14 +160,14 @@ def build(dirs: Sequence[Dir], *, order: Order = "little", bigtiff: bool = False
 def image(width: int = 16, height: int = 16, *more: Entry, **options: object) -> Dir:
     """Return the IFD of a small grey image, whose only strip lies at the start of the file."""
     entries = [
-        Entry(256, 3, [width]),
-        Entry(257, 3, [height]),
+        Entry(256, 4, [width]),
+        Entry(257, 4, [height]),
         Entry(258, 3, [8]),
         Entry(259, 3, [1]),
         Entry(262, 3, [1]),
         Entry(273, 4, [8]),
-        Entry(278, 3, [height]),
-        Entry(279, 4, [width * height]),
+        Entry(278, 4, [height]),
+        Entry(279, 4, [min(width * height, 2**32 - 1)]),
         *more,
     ]
     return Dir(sorted(entries, key=lambda entry: entry.code), **options)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from virtual_tiff.geo.gdal_metadata import read_nodata
 from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError, VirtualTiffError
 from virtual_tiff.inline import padded_chunk
 from virtual_tiff.layout import SegmentLayout, segment_layout
-from virtual_tiff.segments import Positions, SegmentRanges, segment_ranges
+from virtual_tiff.segments import LEADER_BYTES, Positions, SegmentRanges, has_leaders, segment_ranges
 from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.deferred import load_tags
 from virtual_tiff.tiff.protocol import Reader
@@ -34,6 +34,9 @@ LAYOUT_TAGS = (
     Tags.GDAL_NODATA,
 )
 """Tags that the layout of the pixels may need and that may be large enough to be deferred."""
+
+MAX_LEADERS = 4096
+"""Up to so many block leaders are read when byte counts are missing."""
 
 MAX_PROVEN_SEGMENTS = 64
 """Up to so many compressed segments of unknown length are decoded when the file is read, to prove them."""
@@ -138,6 +141,8 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
     ifd = yield from load_tags(ifd, tuple(tag for tag in LAYOUT_TAGS if tag in ifd))
     layout = segment_layout(tiff, ifd)
     ranges = segment_ranges(tiff, ifd, layout)
+    if ranges.doubtful and has_leaders(tiff):
+        ranges = yield from _read_leaders(tiff, ranges)
     yield from _prove(layout, ranges)
     plan = plan_chunks(layout, ranges, options)
     inlined = yield from _inline(layout, plan)
@@ -174,6 +179,18 @@ def fill_value(ifd: Ifd, dtype: np.dtype[Any]) -> bool | float | complex:
     return value
 
 
+def _read_leaders(tiff: TiffFile, ranges: SegmentRanges) -> Reader[SegmentRanges]:
+    """Take doubtful byte counts from the block leaders of GDAL's COG driver, where these are possible."""
+    offsets = ranges.offsets.reshape(-1)
+    asked = [index for index in ranges.doubtful[:MAX_LEADERS] if offsets[index] > LEADER_BYTES]
+    leaders = yield [(int(offsets[index]) - LEADER_BYTES, int(offsets[index])) for index in asked]
+    counts = [int.from_bytes(leader, "little") for leader in leaders]
+    size = tiff.size or 0
+    return ranges.with_lengths(
+        {index: count for index, count in zip(asked, counts, strict=True) if 0 < count <= size - int(offsets[index])}
+    )
+
+
 def _prove(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:
     """Decode the segments whose length is a guess, so that what is broken is refused now and not when it is read."""
     if not ranges.doubtful:
@@ -197,7 +214,7 @@ def _axes(layout: SegmentLayout, plan: ChunkPlan) -> tuple[tuple[int, ...], tupl
     if layout.bands == 1:
         return (layout.height, layout.width), (plan.rows, plan.columns), ("y", "x")
     shape = (layout.bands, layout.height, layout.width)
-    return shape, (layout.samples, plan.rows, plan.columns), ("band", "y", "x")
+    return shape, (layout.samples, plan.rows, plan.columns), ("plane" if layout.stacked else "band", "y", "x")
 
 
 def _inline(layout: SegmentLayout, plan: ChunkPlan) -> Reader[dict[tuple[int, ...], bytes]]:

@@ -6,6 +6,7 @@ they are stored separately (PlanarConfiguration 2) and 1 otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +32,8 @@ class SegmentLayout:
     """How the pixels of one IFD lie in its segments, as values of the tags with all defaults filled in.
 
     ``rows`` and ``columns`` are the pixels of a full segment. ``dtype`` is that of the decoded samples.
-    ``bits`` has one entry, or one per band when they differ.
+    ``bits`` has one entry, or one per band when they differ. ``stacked`` is True when the bands are the planes of an
+    ImageJ stack: one IFD describes the first, the others lie behind it.
     """
 
     url: str
@@ -52,6 +54,7 @@ class SegmentLayout:
     photometric: int | None
     dtype: np.dtype[Any]
     coding: Mapping[str, Any] = field(default_factory=dict)
+    stacked: bool = False
 
     @property
     def samples(self) -> int:
@@ -139,13 +142,14 @@ def segment_layout(tiff: TiffFile, ifd: Ifd, *, max_segment_bytes: int = MAX_SEG
     tiled, rows, columns = _segment_size(ifd, width, height)
     bits, sample_format = _samples(ifd, bands)
     dtype = _dtype(ifd, bits, sample_format)
+    planes = stacked_planes(tiff, ifd) if bands == 1 and compression == 1 else 1
     layout = SegmentLayout(
         url=tiff.url,
         ifd=ifd.path,
         width=width,
         height=height,
-        bands=bands,
-        planar=_planar(ifd, bands),
+        bands=bands * planes,
+        planar=planes > 1 or _planar(ifd, bands),
         tiled=tiled,
         columns=columns,
         rows=rows,
@@ -158,12 +162,29 @@ def segment_layout(tiff: TiffFile, ifd: Ifd, *, max_segment_bytes: int = MAX_SEG
         photometric=photometric,
         dtype=dtype,
         coding=coding_fields(ifd, compression, photometric),
+        stacked=planes > 1,
     )
     _refuse_undecodable(ifd, layout)
     if layout.config.out_bytes > max_segment_bytes and (compression != 1 or tiled):
         found = f"a segment of {columns} x {rows} pixels decodes to {layout.config.out_bytes} bytes"
         raise LimitError(found, feature="limit-segment-bytes", ifd=ifd.path, hint="Raise max_segment_bytes.")
     return layout
+
+
+_IMAGEJ_IMAGES: Final = re.compile(r"^images=(\d+)\s*$", re.MULTILINE)
+
+
+def stacked_planes(tiff: TiffFile, ifd: Ifd) -> int:
+    """Return the number of planes that one IFD stands for.
+
+    ImageJ writes stacks of more than 4 GiB with a single IFD: the planes lie behind one another, uncompressed, and
+    only the description counts them.
+    """
+    description = ifd.text(Tags.ImageDescription) or ""
+    if not description.startswith("ImageJ=") or not tiff.complete or len(tiff.ifds) != 1 or ifd.path != (0,):
+        return 1
+    images = _IMAGEJ_IMAGES.search(description.replace("\r", "\n"))
+    return max(1, int(images[1])) if images else 1
 
 
 def _size(ifd: Ifd) -> tuple[int, int]:

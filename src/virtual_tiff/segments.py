@@ -5,7 +5,8 @@ Nothing here loops over segments in Python, and absent segments of a huge grid c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,10 @@ type Positions = npt.NDArray[np.uint64]
 
 MAX_SEGMENTS: Final = 1 << 26
 """Limit on the segments of one IFD: VirtualiZarr's manifest holds them as dense arrays."""
+
+
+LEADER_BYTES: Final = 4
+"""Size of the block leader before each segment that GDAL's COG driver writes: the byte count, little-endian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,19 @@ class SegmentRanges:
         return self.offsets.size == 0
 
 
+    def with_lengths(self, lengths: Mapping[int, int]) -> SegmentRanges:
+        """Replace the lengths of segments, by flat index, with what is known of them; they are no longer doubtful."""
+        replaced = self.lengths.reshape(-1).copy()
+        replaced[list(lengths)] = list(lengths.values())
+        doubtful = tuple(index for index in self.doubtful if index not in lengths)
+        return replace(self, lengths=replaced.reshape(self.lengths.shape), doubtful=doubtful)
+
+
+def has_leaders(tiff: TiffFile) -> bool:
+    """Whether the file says, in the ghost area of GDAL's COG driver, that block leaders hold the byte counts."""
+    return "BLOCK_LEADER=SIZE_AS_UINT4" in (tiff.cog_ghost or "")
+
+
 _EMPTY = np.zeros((0, 0, 0), dtype=np.uint64)
 
 
@@ -58,6 +76,8 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
         ``byte-counts`` when the lengths of compressed segments cannot be inferred.
     """
     offsets, counts = _declared(ifd, layout)
+    if layout.stacked:
+        offsets, counts = _stack(layout, offsets)
     if not offsets.any() or (counts.size and not counts.any() and layout.segments > 1):
         return SegmentRanges(_EMPTY, _EMPTY)
     if layout.segments > MAX_SEGMENTS:
@@ -91,12 +111,24 @@ def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
         found = "no offsets say where the pixels are"
         raise FormatError(found, feature="missing-tag", ifd=ifd.path, tag=own[::order][0])
     none = np.zeros(0, np.int64)
-    pair = (offsets[: layout.segments], none if counts is None else counts[: layout.segments])
+    used = layout.segments // (layout.bands if layout.stacked else 1)
+    pair = (offsets[:used], none if counts is None else counts[:used])
     for values, tag in zip(pair, (own[::order][0], other[::order][0]), strict=True):
         if values.size and values.min() < 0:
             found = f"a negative or impossibly large value {values.min()}"
             raise FormatError(found, feature="bad-tag", ifd=ifd.path, tag=tag)
     return pair[0].astype(np.uint64), pair[1].astype(np.uint64)
+
+
+def _stack(layout: SegmentLayout, offsets: Positions) -> tuple[Positions, Positions]:
+    """The offsets of all planes of an ImageJ stack, from those of the first: its strips lie behind one another."""
+    expected = expected_lengths(layout)
+    of_plane = expected[: offsets.size]
+    starts = np.cumsum(of_plane) - of_plane + offsets[:1]
+    if expected.size != offsets.size * layout.bands or not np.array_equal(starts, offsets):
+        found = f"the strips of the first of {layout.bands} planes do not lie behind one another"
+        raise FormatError(found, feature="bad-geometry", tag=Tags.StripOffsets)
+    return np.cumsum(expected) - expected + offsets[0], expected
 
 
 def _fit(values: Positions, count: int) -> Positions:

@@ -1,4 +1,4 @@
-"""Whether files can be one array: all that differs is named, with the files."""
+"""Whether files can be one array: all that differs is named, with the values and the files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ _MAX_NAMES = 3
 _MAX_VALUES = 4
 _ABSENT = "absent"
 
+type Groups = dict[str, list[str]]
+"""URLs by value; the commonest value comes first."""
+
 
 def check_conform(headers: Sequence[FileHeader]) -> None:
     """Refuse files that cannot be one array.
@@ -25,46 +28,60 @@ def check_conform(headers: Sequence[FileHeader]) -> None:
     differences = find_differences(headers)
     if not differences:
         return
-    names = dict(
-        zip((header.url for header in headers), short_names([header.url for header in headers]), strict=True)
-    )
-    told = [_tell(field, groups, names) for field, groups in differences.items()]
-    found = f"{len(headers)} files cannot be one array; they differ in {'; '.join(told)}"
+    urls = [header.url for header in headers]
+    names = dict(zip(urls, short_names(urls), strict=True))
+    # Fields that part the files in the same way are told together.
+    partitions: dict[tuple[tuple[str, ...], ...], list[str]] = defaultdict(list)
+    for field, groups in differences.items():
+        partitions[tuple(map(tuple, groups.values()))].append(field)
+    told = [_tell({field: differences[field] for field in fields}, names) for fields in partitions.values()]
+    found = f"{len(headers)} files cannot be one array: {'; '.join(told)}"
     hint = "Publish them as separate cubes, or rewrite the files that differ."
     raise ConformError(found, feature="conform", hint=hint)
 
 
-def find_differences(headers: Sequence[FileHeader]) -> dict[str, dict[str, list[str]]]:
+def find_differences(headers: Sequence[FileHeader]) -> dict[str, Groups]:
     """For each field in which files differ: the URLs by value, the commonest value first."""
     fields = {field: None for header in headers for field in header.traits}
-    differences = {}
+    differences: dict[str, Groups] = {}
     for field in fields:
-        groups: dict[str, list[str]] = defaultdict(list)
+        groups: Groups = defaultdict(list)
         for header in headers:
             groups[header.traits.get(field, _ABSENT)].append(header.url)
         if len(groups) > 1:
             differences[field] = dict(sorted(groups.items(), key=lambda item: -len(item[1])))
-    if "codecs" in differences:  # then the fields of their configurations say nothing new
-        chains = differences["codecs"]
-        codecs = {name for chain in chains for name in chain.split(" > ")}
-        differences = {
-            field: value for field, value in differences.items() if field.partition(" ")[0] not in codecs
-        }
+    if "codecs" in differences:  # then the fields of the codecs say nothing new
+        codecs = {name for chain in differences["codecs"] for name in chain.split(" > ")}
+        differences = {key: groups for key, groups in differences.items() if key.partition(" ")[0] not in codecs}
+    if len(differences) > 1:  # it follows from the nodata value and the data type
+        differences.pop("fill value", None)
     return differences
 
 
-def _tell(field: str, groups: dict[str, list[str]], names: dict[str, str]) -> str:
-    """One field as text: the exceptions by name, the majority by number."""
-    (common, majority), *others = groups.items()
-    parts = []
-    for value, urls in others[:_MAX_VALUES]:
-        listed = ", ".join(names[url] for url in urls[:_MAX_NAMES])
-        more = f" and {len(urls) - _MAX_NAMES} more" if len(urls) > _MAX_NAMES else ""
-        parts.append(f"{value} in {listed}{more}")
-    if len(others) > _MAX_VALUES:
-        parts.append(f"{len(others) - _MAX_VALUES} further values")
+def _tell(fields: dict[str, Groups], names: dict[str, str]) -> str:
+    """Fields with the same groups of files: the exceptions by name, the majority by number."""
+    groups = next(iter(fields.values()))
+    if len(groups) > 2:
+        return "; ".join(_tell_values(field, values, names) for field, values in fields.items())
+    majority, others = groups.values()
+    values = ((field, *parted) for field, parted in fields.items())
+    listed = ", ".join(f"{field} ({odd}, not {common})" for field, common, odd in values)
+    verb = "differs" if len(others) == 1 else "differ"
     rest = names[majority[0]] if len(majority) == 1 else f"the other {len(majority)}"
-    return f"{field} ({', '.join(parts)}; {common} in {rest})"
+    return f"{_some(others, names)} {verb} from {rest} in {listed}"
+
+
+def _tell_values(field: str, groups: Groups, names: dict[str, str]) -> str:
+    """One field with many values."""
+    parts = [f"{value} in {_some(urls, names)}" for value, urls in list(groups.items())[:_MAX_VALUES]]
+    if len(groups) > _MAX_VALUES:
+        parts.append(f"{len(groups) - _MAX_VALUES} further values")
+    return f"they differ in {field} ({', '.join(parts)})"
+
+
+def _some(urls: Sequence[str], names: dict[str, str]) -> str:
+    more = f" and {len(urls) - _MAX_NAMES} more" if len(urls) > _MAX_NAMES else ""
+    return ", ".join(names[url] for url in urls[:_MAX_NAMES]) + more
 
 
 def short_names(urls: Sequence[str]) -> list[str]:
@@ -73,7 +90,6 @@ def short_names(urls: Sequence[str]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     split = [url.split("/") for url in urls]
-    common = sum(
-        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(min(split), max(split), strict=False))
-    )
+    pairs = zip(min(split), max(split), strict=False)
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return ["/".join(parts[common:]) or parts[-1] for parts in split]

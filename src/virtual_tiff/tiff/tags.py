@@ -94,7 +94,7 @@ class Tags(IntEnum):
     origin: str
 
     def __new__(
-        cls, code: int, types: frozenset[TagType], origin: str, default: TagDefault | None = None
+        cls, code: int, types: frozenset[TagType] = _ANY, origin: str = "", default: TagDefault | None = None
     ) -> Self:
         """Make a member that carries its definition."""
         member = int.__new__(cls, code)
