@@ -64,7 +64,7 @@ def files(draw: st.DrawFn) -> tuple[list[Dir], Order, bool]:
     place = st.builds(
         lambda gap, first: {"gap": gap, "values_first": first}, st.integers(0, 9000), st.booleans()
     )
-    dirs = [Dir(table, **draw(place)) for table in draw(st.lists(tables, min_size=1, max_size=5))]  # type: ignore[arg-type]
+    dirs = [Dir(table, **draw(place)) for table in draw(st.lists(tables, min_size=1, max_size=5))]
     return dirs, draw(st.sampled_from(["little", "big"])), bigtiff
 
 
