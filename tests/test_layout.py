@@ -1,0 +1,140 @@
+"""Layouts: defaults filled in as libtiff does, refusals by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.opening import source_of, written
+from tests.tiffbytes import Dir, Entry, build
+from virtual_tiff.errors import FormatError, LimitError, UnsupportedError, VirtualTiffError
+from virtual_tiff.layout import SegmentLayout, segment_layout, stacked_planes
+from virtual_tiff.tiff.source import read_tiff
+from virtual_tiff.tiff.tags import Tags
+
+SHORT, LONG = 3, 4
+
+GRAY: Mapping[int, int | list[int]] = {
+    Tags.ImageWidth: 5,
+    Tags.ImageLength: 7,
+    Tags.BitsPerSample: 8,
+    Tags.StripOffsets: 8,
+    Tags.StripByteCounts: 35,
+}
+
+
+def layout_of(tags: Mapping[int, int | list[int]], **options: Any) -> SegmentLayout:
+    """The layout that the tags of an otherwise empty file describe."""
+    entries = [
+        Entry(code, LONG, value if isinstance(value, list) else [value]) for code, value in sorted(tags.items())
+    ]
+    tiff = read_tiff(source_of(bytes(build([Dir(entries)]).data)))
+    return segment_layout(tiff, tiff.ifd(0), **options)
+
+
+def refusal(tags: Mapping[int, int | list[int]], **options: Any) -> VirtualTiffError:
+    with pytest.raises(VirtualTiffError) as caught:
+        layout_of(tags, **options)
+    return caught.value
+
+
+def test_defaults_are_those_of_the_standard() -> None:
+    layout = layout_of({tag: value for tag, value in GRAY.items() if tag != Tags.BitsPerSample})
+    assert (layout.bands, layout.compression, layout.predictor, layout.fill_order) == (1, 1, 1, 1)
+    assert layout.bits == (1,)
+    assert layout.dtype == np.dtype("?")
+    assert layout.photometric is None
+    assert not layout.planar
+
+
+@pytest.mark.parametrize("rows_per_strip", [None, 0, 7, 8, 2**32 - 1])
+def test_rows_per_strip_absent_zero_or_too_large_is_the_whole_image(rows_per_strip: int | None) -> None:
+    extra = {} if rows_per_strip is None else {Tags.RowsPerStrip: rows_per_strip}
+    layout = layout_of({**GRAY, **extra})
+    assert (layout.rows, layout.columns, layout.grid, layout.last_rows) == (7, 5, (1, 1, 1), None)
+
+
+def test_the_last_strip_may_be_shorter() -> None:
+    layout = layout_of({**GRAY, Tags.RowsPerStrip: 3})
+    assert (layout.grid, layout.last_rows) == ((1, 3, 1), 1)
+
+
+def test_tiles_are_full_and_may_be_larger_than_the_image() -> None:
+    layout = layout_of({**GRAY, Tags.TileWidth: 16, Tags.TileLength: 32})
+    assert (layout.tiled, layout.grid, layout.rows, layout.columns, layout.last_rows) == (True, (1, 1, 1), 32, 16, None)
+
+
+def test_planes_are_counted_only_when_there_are_several_bands() -> None:
+    planar = {**GRAY, Tags.PlanarConfiguration: 2}
+    assert not layout_of(planar).planar
+    layout = layout_of({**planar, Tags.SamplesPerPixel: 3})
+    assert (layout.grid, layout.samples) == ((3, 1, 1), 1)
+
+
+def test_one_entry_of_bits_per_sample_is_that_of_all_bands() -> None:
+    assert layout_of({**GRAY, Tags.SamplesPerPixel: 3, Tags.BitsPerSample: 16}).bits == (16,)
+
+
+def test_the_predictor_is_ignored_where_the_compression_has_none() -> None:
+    assert layout_of({**GRAY, Tags.Predictor: 2}).predictor == 1
+    assert layout_of({**GRAY, Tags.Compression: 5, Tags.Predictor: 2}).predictor == 2
+
+
+REFUSED: list[tuple[dict[int, int | list[int]], type[VirtualTiffError], str, int | None]] = [
+    ({Tags.ImageWidth: 0}, FormatError, "bad-geometry", Tags.ImageWidth),
+    ({Tags.SamplesPerPixel: 0}, FormatError, "bad-tag", Tags.SamplesPerPixel),
+    ({Tags.TileWidth: 0, Tags.TileLength: 8}, FormatError, "bad-geometry", Tags.TileWidth),
+    ({Tags.Compression: 4321}, UnsupportedError, "compression", Tags.Compression),
+    ({Tags.Compression: 5, Tags.Predictor: 34892}, UnsupportedError, "predictor", Tags.Predictor),
+    ({Tags.Compression: 5, Tags.Predictor: 3}, UnsupportedError, "predictor", Tags.Predictor),
+    ({Tags.BitsPerSample: 33}, UnsupportedError, "sample-format", Tags.BitsPerSample),
+    ({Tags.FillOrder: 3}, UnsupportedError, "fill-order", Tags.FillOrder),
+    ({Tags.PlanarConfiguration: 3}, UnsupportedError, "planar", Tags.PlanarConfiguration),
+    ({Tags.ImageDepth: 4}, UnsupportedError, "volumetric", Tags.ImageDepth),
+    (
+        {Tags.SamplesPerPixel: 2, Tags.SampleFormat: [1, 3]},
+        UnsupportedError,
+        "mixed-samples",
+        Tags.SampleFormat,
+    ),
+    (
+        {Tags.SamplesPerPixel: 2, Tags.BitsPerSample: [8, 16], Tags.PlanarConfiguration: 2},
+        UnsupportedError,
+        "mixed-samples",
+        Tags.BitsPerSample,
+    ),
+    ({Tags.TileWidth: 2**20, Tags.TileLength: 2**20}, LimitError, "limit-segment-bytes", None),
+]
+
+
+@pytest.mark.parametrize(("tags", "kind", "feature", "tag"), REFUSED)
+def test_refusals_name_the_feature_and_the_tag(
+    tags: dict[int, int | list[int]], kind: type[VirtualTiffError], feature: str, tag: int | None
+) -> None:
+    error = refusal({**GRAY, **tags})
+    assert (type(error), error.feature, error.tag, error.ifd) == (kind, feature, tag, (0,))
+
+
+@pytest.mark.parametrize("tag", [Tags.ImageWidth, Tags.ImageLength])
+def test_an_ifd_without_an_image_is_refused(tag: int) -> None:
+    error = refusal({code: value for code, value in GRAY.items() if code != tag})
+    assert (error.feature, error.tag) == ("missing-tag", tag)
+
+
+def test_the_limit_on_segments_can_be_raised() -> None:
+    tags = {**GRAY, Tags.TileWidth: 64, Tags.TileLength: 64}
+    assert refusal(tags, max_segment_bytes=4095).feature == "limit-segment-bytes"
+    assert layout_of(tags, max_segment_bytes=4096).rows == 64
+
+
+def test_imagej_counts_planes_in_the_description_of_the_only_ifd() -> None:
+    pixels = np.zeros((4, 3, 2), np.uint16)
+    single = written(pixels[:1], photometric="minisblack", description="ImageJ=1.54f\nimages=4\nslices=4\n")
+    tiff = read_tiff(source_of(single))
+    assert stacked_planes(tiff, tiff.ifd(0)) == 4
+    several = written(pixels, photometric="minisblack", description="ImageJ=1.54f\nimages=4\nslices=4\n")
+    tiff = read_tiff(source_of(several))
+    assert stacked_planes(tiff, tiff.ifd(0)) == 1
