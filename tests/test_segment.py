@@ -45,7 +45,9 @@ def random_image(dtype: str, shape: tuple[int, ...], seed: int) -> npt.NDArray[A
 @st.composite
 def written(draw: st.DrawFn) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Draw an image and how tifffile shall write it."""
-    dtype = draw(st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16"]))
+    dtype = draw(
+        st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16"])
+    )
     compression = draw(st.sampled_from(list(COMPRESSIONS)))
     kind = np.dtype(dtype).kind
     predictors = [None]
@@ -82,7 +84,17 @@ GDAL_CASES = [
     (dtype, predictor)
     for predictor, dtypes in {
         "1": ["uint8", "int16", "float32", "complex64", "complex_int16"],
-        "2": ["uint8", "int8", "uint16", "int32", "uint64", "float32", "float64", "complex64", "complex_int16"],
+        "2": [
+            "uint8",
+            "int8",
+            "uint16",
+            "int32",
+            "uint64",
+            "float32",
+            "float64",
+            "complex64",
+            "complex_int16",
+        ],
         "3": ["float32", "float64"],
     }.items()
     for dtype in dtypes
@@ -99,7 +111,12 @@ def test_segments_that_gdal_writes_decode_to_the_image(
     image = random_image("int16" if kind == "complex64" else kind, (3, 50, 37), 7).astype(kind)
     if kind == "complex64":
         image = (image + 1j * image[:, ::-1]).astype(kind)
-    options = {"compress": "DEFLATE", "predictor": predictor, "endianness": endianness, "interleave": interleave}
+    options = {
+        "compress": "DEFLATE",
+        "predictor": predictor,
+        "endianness": endianness,
+        "interleave": interleave,
+    }
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff", width=37, height=50, count=3, dtype=dtype, blockysize=16, **options
@@ -262,10 +279,13 @@ def test_threads_decode_at_the_same_time() -> None:
         compression=8, columns=64, rows=64, bits_per_sample=(16,), predictor=2, byte_order="big"
     )
     segments = [
-        imagecodecs.deflate_encode(imagecodecs.delta_encode(image).astype(">u2").tobytes()) for image in images
+        imagecodecs.deflate_encode(imagecodecs.delta_encode(image).astype(">u2").tobytes())
+        for image in images
     ]
     with ThreadPoolExecutor(8) as pool:
-        for image, decoded in zip(images, pool.map(lambda s: decode_segment(s, config), segments), strict=True):
+        for image, decoded in zip(
+            images, pool.map(lambda s: decode_segment(s, config), segments), strict=True
+        ):
             np.testing.assert_array_equal(decoded.view("<u2").reshape(64, 64), image)
 
 

@@ -77,9 +77,15 @@ def _packbits_leniently(encoded: bytes, expected: int) -> Octets:
     return np.frombuffer(out, np.uint8)[:expected]
 
 
-def lzma(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
+def unxz(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
     """Decompress an .xz stream."""
-    return _decompress(imagecodecs.lzma_decode, encoded, expected)
+    try:
+        return _decompress(imagecodecs.lzma_decode, encoded, expected)
+    except imagecodecs.LzmaError:
+        # some bytes behind the stream are taken for another stream
+        import lzma
+
+        return np.frombuffer(lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(encoded, expected), np.uint8)
 
 
 def zstd(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
@@ -136,7 +142,7 @@ STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Octets]]] = {
     8: inflate,
     32773: packbits,
     32946: inflate,
-    34925: lzma,
+    34925: unxz,
     50000: zstd,
 }
 """Compression -> decompressor."""
