@@ -76,7 +76,8 @@ def plan_chunks(layout: SegmentLayout, ranges: SegmentRanges, options: ChunkOpti
     UnsupportedError
         ``short-strip`` when ``short_strips="error"`` and the last strip is short, or when it cannot be inlined.
     """
-    config = None if has_core_chain(layout) else layout.config
+    # Core codecs are strict about the ends of streams; ours reads what libtiff reads.
+    config = None if has_core_chain(layout) and not ranges.doubtful else layout.config
     if ranges.empty:
         return _absent(layout, options)
     if layout.compression == 1 and not layout.tiled and config_is_raw(layout) and _contiguous(layout, ranges):

@@ -1,0 +1,188 @@
+"""Byte ranges of segments: what the tags say, what is absent, what has to be inferred, and what is refused."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.opening import open_array, virtual
+from virtual_tiff.errors import FormatError, LimitError, VirtualTiffError
+from virtual_tiff.tiff.tags import Tags
+
+LONG, LONG8 = 4, 16
+WIDTH, ROWS = 6, 2
+
+
+def pixels_of(height: int) -> np.ndarray[Any, Any]:
+    return (np.arange(height * WIDTH, dtype="u1") % 251 + 1).reshape(height, WIDTH)
+
+
+def striped(
+    pixels: np.ndarray[Any, Any],
+    *,
+    compression: int = 1,
+    counts: Sequence[int] | None = None,
+    offsets: Mapping[int, int] | None = None,
+    tags: Mapping[int, Sequence[int]] | None = None,
+    leave_out: Sequence[int] = (),
+    gap: int = 0,
+    leaders: bool = False,
+) -> bytes:
+    """A file whose strips of two rows stand behind the IFD, with the byte counts and offsets that are asked for."""
+    strips = [pixels[row : row + ROWS].tobytes() for row in range(0, len(pixels), ROWS)]
+    if compression == 8:
+        strips = [zlib.compress(strip) for strip in strips]
+    entries: dict[int, Sequence[int]] = {
+        Tags.ImageWidth: [WIDTH],
+        Tags.ImageLength: [len(pixels)],
+        Tags.BitsPerSample: [8],
+        Tags.Compression: [compression],
+        Tags.RowsPerStrip: [ROWS],
+        **(tags or {}),
+    }
+    ghost = b""
+    if leaders:
+        text = b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
+        ghost = b"GDAL_STRUCTURAL_METADATA_SIZE=%06d bytes\n" % len(text) + text
+    start = 8 + len(ghost) + 2048
+    places, body = [], bytearray()
+    for strip in strips:
+        body += struct.pack("<I", len(strip)) if leaders else bytes(gap)
+        places.append(start + len(body))
+        body += strip
+    for index, place in (offsets or {}).items():
+        places[index] = place
+    entries[Tags.StripOffsets] = places
+    entries[Tags.StripByteCounts] = [len(strip) for strip in strips] if counts is None else counts
+    for code in leave_out:
+        entries.pop(code, None)
+    header = bytearray(b"II*\0" + struct.pack("<I", 8 + len(ghost)) + ghost)
+    table, values = bytearray(struct.pack("<H", len(entries))), bytearray()
+    beyond = 8 + len(ghost) + 2 + 12 * len(entries) + 4
+    for code in sorted(entries):
+        numbers = entries[code]
+        raw = struct.pack(f"<{len(numbers)}I", *numbers)
+        table += struct.pack("<HHI", code, LONG, len(numbers))
+        table += raw.ljust(4, b"\0") if len(raw) <= 4 else struct.pack("<I", beyond + len(values))
+        values += raw if len(raw) > 4 else b""
+    header += table + bytes(4) + values
+    return bytes(header.ljust(start, b"\0") + body)
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("gap", [0, 3])
+def test_strips_are_found_where_the_tags_say(compression: int, gap: int) -> None:
+    pixels = pixels_of(8)
+    np.testing.assert_array_equal(open_array(striped(pixels, compression=compression, gap=gap))[...], pixels)
+
+
+@pytest.mark.parametrize("counts", [[], [12], [11, 12, 12, 12], [12, 12, 12, 9], [99, 12, 12, 12]])
+def test_the_geometry_decides_about_uncompressed_strips(counts: list[int]) -> None:
+    pixels = pixels_of(8)
+    leave_out = [Tags.StripByteCounts] if not counts else []
+    array = open_array(striped(pixels, counts=counts or None, leave_out=leave_out, gap=1))
+    expected = pixels.copy()
+    if counts and len(counts) < 4:
+        expected[ROWS * len(counts) :] = 0
+    np.testing.assert_array_equal(array[...], expected)
+
+
+def test_zero_offsets_and_zero_counts_are_missing_chunks() -> None:
+    pixels = pixels_of(8)
+    array = virtual(striped(pixels, counts=[12, 0, 12, 12], offsets={3: 0}))
+    assert (array.lengths[:, 0] > 0).tolist() == [True, False, True, False]
+    expected = pixels.copy()
+    expected[2:4] = expected[6:] = 0
+    np.testing.assert_array_equal(open_array(striped(pixels, counts=[12, 0, 12, 12], offsets={3: 0}))[...], expected)
+
+
+def test_missing_counts_of_compressed_strips_end_at_the_next_strip() -> None:
+    pixels = pixels_of(8)
+    tiff = striped(pixels, compression=8, leave_out=[Tags.StripByteCounts])
+    array = virtual(tiff)
+    assert array.warnings
+    assert "byte counts are missing" in array.warnings[0]
+    np.testing.assert_array_equal(open_array(tiff)[...], pixels)
+
+
+def test_missing_counts_are_taken_from_block_leaders() -> None:
+    pixels = pixels_of(8)
+    tiff = striped(pixels, compression=8, leave_out=[Tags.StripByteCounts], leaders=True)
+    lengths = virtual(tiff).lengths[:, 0].tolist()
+    assert lengths == virtual(striped(pixels, compression=8)).lengths[:, 0].tolist()
+    np.testing.assert_array_equal(open_array(tiff)[...], pixels)
+
+
+def test_a_count_that_reaches_behind_the_end_is_cut_when_the_strip_still_decodes() -> None:
+    pixels = pixels_of(2)
+    tiff = striped(pixels, compression=8, counts=[500])
+    assert "behind the end of the file" in virtual(tiff).warnings[0]
+    np.testing.assert_array_equal(open_array(tiff)[...], pixels)
+
+
+def test_a_compressed_strip_that_lost_its_end_is_refused_when_the_file_is_read() -> None:
+    with pytest.raises(FormatError, match="do not decode") as caught:
+        virtual(striped(pixels_of(8), compression=8)[:-8])
+    assert caught.value.feature == "truncated"
+
+
+@pytest.mark.parametrize("cut", [1, 4])
+def test_a_strip_that_lost_only_its_checksum_is_read(cut: int) -> None:
+    pixels = pixels_of(8)
+    tiff = striped(pixels, compression=8)[:-cut]
+    assert virtual(tiff).portability == "segment"
+    np.testing.assert_array_equal(open_array(tiff)[...], pixels)
+
+
+def test_an_uncompressed_strip_that_lost_its_end_is_refused() -> None:
+    with pytest.raises(FormatError) as caught:
+        virtual(striped(pixels_of(8))[:-1])
+    assert (caught.value.feature, caught.value.ifd) == ("truncated", (0,))
+
+
+def test_missing_offsets_are_refused() -> None:
+    with pytest.raises(FormatError) as caught:
+        virtual(striped(pixels_of(8), leave_out=[Tags.StripOffsets]))
+    assert caught.value.feature == "missing-tag"
+
+
+def test_an_image_without_any_segment_reads_as_nodata_whatever_its_size() -> None:
+    side = 2**31 - 1
+    absent = {
+        Tags.ImageWidth: [side],
+        Tags.ImageLength: [side],
+        Tags.TileWidth: [16],
+        Tags.TileLength: [16],
+        Tags.TileOffsets: [0],
+        Tags.TileByteCounts: [0],
+    }
+    tiff = striped(pixels_of(2), tags=absent, leave_out=[Tags.StripOffsets, Tags.StripByteCounts, Tags.RowsPerStrip])
+    array = open_array(tiff)
+    assert array.shape == (side, side)
+    assert array[side - 3 :, :5].tolist() == [[0] * 5] * 3
+
+
+def test_a_huge_grid_of_which_something_is_stored_is_a_limit_error() -> None:
+    side = 2**31 - 1
+    sparse = {
+        Tags.ImageWidth: [side],
+        Tags.ImageLength: [side],
+        Tags.TileWidth: [16],
+        Tags.TileLength: [16],
+        Tags.TileOffsets: [8],
+        Tags.TileByteCounts: [4],
+    }
+    tiff = striped(pixels_of(2), tags=sparse, leave_out=[Tags.StripOffsets, Tags.StripByteCounts, Tags.RowsPerStrip])
+    with pytest.raises(LimitError) as caught:
+        virtual(tiff)
+    assert caught.value.feature == "limit-segments"
+
+
+def test_errors_say_where() -> None:
+    with pytest.raises(VirtualTiffError, match=r"memory://files/a\.tif, IFD 0, tag StripOffsets \(273\)"):
+        virtual(striped(pixels_of(8))[:-1])
