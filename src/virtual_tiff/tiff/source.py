@@ -18,6 +18,7 @@ from virtual_tiff.errors import LimitError, UsageError, VirtualTiffError
 from virtual_tiff.tiff import deferred
 from virtual_tiff.tiff.blocks import Blocks
 from virtual_tiff.tiff.failures import is_past_end, no_range, source_changed, source_error
+from virtual_tiff.tiff.forks import begin_threads, needs_threads
 from virtual_tiff.tiff.ifd import Ifd, Origin, TiffFile
 from virtual_tiff.tiff.parse import parse_tiff
 from virtual_tiff.tiff.protocol import DEFAULT_LIMITS, PREFETCH, Limits, Ranges, Reader, too_much_metadata
@@ -60,6 +61,7 @@ class Source:
         self._origin: Origin | None = None
         self._blocks = Blocks()
         self._ignores_options = False
+        self._needs_threads = needs_threads(store)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.store, self.path, self.url, self.prefetch, self.limits)
@@ -78,7 +80,7 @@ class Source:
         Raises
         ------
         SourceError
-            ``not-found``, ``forbidden``, ``unreachable``, ``no-range``, ``source-changed``.
+            ``not-found``, ``forbidden``, ``unreachable``, ``no-range``, ``source-changed``, ``forked``.
         LimitError
             ``limit-requests``, ``limit-metadata-bytes``, and what the reader raises.
         FormatError
@@ -131,6 +133,8 @@ class Source:
         requests = self._blocks.missing(ranges)
         if not requests:
             return requests
+        if self._needs_threads:
+            begin_threads()
         self.requests += len(requests)
         self.fetched += sum(end - start for start, end in requests)
         if self.requests > self.limits.max_requests:
