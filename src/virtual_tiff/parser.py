@@ -130,7 +130,10 @@ class VirtualTIFF:
 
 def _last_ifd(ifd: int | IfdPath | None) -> int | None:
     """The last IFD of the main chain that has to be read."""
-    return ifd if ifd is None or isinstance(ifd, int) else ifd[0] if ifd else 0
+    if ifd is None:
+        return None
+    first = ifd if isinstance(ifd, int) else ifd[0] if ifd else 0
+    return max(first, 0)
 
 
 def _resolve(url: str, registry: ObjectStoreRegistry[Any]) -> tuple[object, str]:
