@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import lzma
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import tifffile
@@ -18,7 +21,7 @@ from virtual_tiff.codecs.segment import decode_segment
 
 def config_of(page: tifffile.TiffPage, **changes: Any) -> SegmentConfig:
     """Return the configuration of a page's segments, as tifffile reads its tags."""
-    bits = page.bitspersample
+    bits: Any = page.bitspersample
     rows, columns = segment_shape(page)
     values: dict[str, Any] = {
         "compression": int(page.compression),
@@ -33,6 +36,21 @@ def config_of(page: tifffile.TiffPage, **changes: Any) -> SegmentConfig:
         "fill_order": int(page.fillorder),
     }
     return SegmentConfig(**{**values, **changes})
+
+
+def encode(raw: bytes, compression: int) -> bytes:
+    """Compress bytes as a writer of TIFF would."""
+    if compression in (8, 32946):
+        return zlib.compress(raw)
+    if compression == 34925:
+        return lzma.compress(raw)
+    encoders: dict[int, Any] = {
+        1: bytes,
+        5: imagecodecs.lzw_encode,
+        32773: imagecodecs.packbits_encode,
+        50000: imagecodecs.zstd_encode,
+    }
+    return bytes(encoders[compression](raw))
 
 
 def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
@@ -68,7 +86,7 @@ def decode_page(page: tifffile.TiffPage, config: SegmentConfig) -> npt.NDArray[A
 
 
 def roundtrip(image: npt.NDArray[Any], **options: Any) -> npt.NDArray[Any]:
-    """Write an image (y, x, sample) or (sample, y, x) with tifffile, and decode its segments with our codec."""
+    """Write an image (y, x, sample) or (sample, y, x) with tifffile, and decode it with our codec."""
     stream = io.BytesIO()
     photometric = options.pop("photometric", "minisblack")
     tifffile.imwrite(stream, image, photometric=photometric, metadata=None, **options)

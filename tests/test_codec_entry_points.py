@@ -1,0 +1,199 @@
+"""The codec as Zarr v3, Zarr v2 and a fresh interpreter find it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from zarr.core.sync import sync
+from zarr.storage import MemoryStore
+
+from tests.segment_cases import encode
+from virtual_tiff.codecs import zarr2, zarr3
+from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.errors import DecodeError, UnsupportedError
+
+CONFIG = SegmentConfig(
+    compression=8,
+    columns=8,
+    rows=4,
+    last_rows=2,
+    samples=3,
+    bits_per_sample=(16,),
+    byte_order="big",
+    predictor=2,
+)
+IMAGE = np.random.default_rng(0).integers(0, 60000, (6, 8, 3), "u2")
+
+PIPELINES = [
+    "zarr.core.codec_pipeline.BatchedCodecPipeline",
+    "zarr.core.codec_pipeline.FusedCodecPipeline",
+]
+
+FOREIGN = ["virtualizarr", "icechunk", "obstore", "pyproj", "xarray", "tifffile", "rasterio"]
+
+FRESH = """
+import json, sys
+import numcodecs, numpy as np, zarr, zarr.registry
+json_config = json.loads(sys.argv[1])
+assert zarr.registry.get_codec_class("virtual_tiff.segment").__module__ == "virtual_tiff.codecs.zarr3"
+v2 = numcodecs.get_codec({"id": "virtual_tiff.segment", **json_config})
+array = zarr.open_array(sys.argv[2], mode="r")
+decoded = array[...]
+loaded = sorted(name for name in sys.modules if name.split(".")[0] == "virtual_tiff")
+foreign = sorted(set(sys.modules) & set(sys.argv[3:]))
+v2_module = type(v2).__module__
+print(json.dumps({"sum": int(decoded.sum()), "loaded": loaded, "foreign": foreign, "v2": v2_module}))
+"""
+
+
+def segments() -> list[bytes]:
+    """The image in two strips, the second one short."""
+    stored = imagecodecs.delta_encode(IMAGE, axis=1).astype(">u2")
+    return [encode(strip.tobytes(), 8) for strip in (stored[:4], stored[4:])]
+
+
+def metadata() -> dict[str, Any]:
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [3, 6, 8],
+        "data_type": "uint16",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [3, 4, 8]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [
+            {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "virtual_tiff.segment", "configuration": CONFIG.to_json()},
+        ],
+    }
+
+
+def write_array(folder: Path) -> None:
+    (folder / "zarr.json").write_text(json.dumps(metadata()))
+    for row, segment in enumerate(segments()):
+        path = folder / f"c/0/{row}/0"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(segment)
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_zarr_reads_through_either_pipeline(tmp_path: Path, pipeline: str) -> None:
+    write_array(tmp_path)
+    with zarr.config.set({"codec_pipeline.path": pipeline}):
+        array = zarr.open_array(tmp_path, mode="r")
+        assert getattr(array.async_array.codec_pipeline, "sync_transform", "absent") is not None
+        np.testing.assert_array_equal(array[...], np.moveaxis(IMAGE, -1, 0))
+        np.testing.assert_array_equal(array[1:2, 3:5, 2:7], np.moveaxis(IMAGE, -1, 0)[1:2, 3:5, 2:7])
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_damaged_chunk_raises_our_error(tmp_path: Path, pipeline: str) -> None:
+    write_array(tmp_path)
+    (tmp_path / "c/0/1/0").write_bytes(b"garbage")
+    with zarr.config.set({"codec_pipeline.path": pipeline}):
+        array = zarr.open_array(tmp_path, mode="r")
+        with pytest.raises(DecodeError) as caught:
+            array[...]
+    assert caught.value.feature == "corrupt-segment"
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_writing_is_refused(tmp_path: Path, pipeline: str) -> None:
+    write_array(tmp_path)
+    with zarr.config.set({"codec_pipeline.path": pipeline}):
+        array = zarr.open_array(tmp_path, mode="r+")
+        with pytest.raises(UnsupportedError, match="only decodes"):
+            array[...] = np.moveaxis(IMAGE, -1, 0) + 1
+
+
+def test_zarr_v2_reads_through_numcodecs() -> None:
+    v2 = {
+        "zarr_format": 2,
+        "shape": [6, 8, 3],
+        "chunks": [4, 8, 3],
+        "dtype": "<u2",
+        "compressor": {"id": "virtual_tiff.segment", **CONFIG.to_json()},
+        "filters": None,
+        "fill_value": 0,
+        "order": "C",
+    }
+    entries = {".zarray": json.dumps(v2).encode()} | {
+        f"{row}.0.0": part for row, part in enumerate(segments())
+    }
+    prototype = zarr.core.buffer.default_buffer_prototype()
+    store = MemoryStore({key: prototype.buffer.from_bytes(value) for key, value in entries.items()})
+    array = zarr.open_array(store, mode="r", zarr_format=2)
+    np.testing.assert_array_equal(array[...], IMAGE)
+
+
+def test_the_codec_of_zarr_is_a_value() -> None:
+    codec = zarr3.Segment(CONFIG)
+    described = codec.to_dict()
+    assert described == {"name": "virtual_tiff.segment", "configuration": CONFIG.to_json()}
+    again = zarr3.Segment.from_dict(json.loads(json.dumps(described)))
+    assert again == codec
+    assert hash(again) == hash(codec)
+    assert pickle.loads(pickle.dumps(codec)) == codec  # noqa: S301 - our own bytes
+    with pytest.raises(UnsupportedError):
+        codec.compute_encoded_size(1, None)  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedError):
+        sync(codec._encode_single(None, None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("configuration", [{"columns": 1, "rows": 1, "compression": 99}, {"bits": 8}, "none"])
+def test_unknown_configuration_is_refused_when_the_codec_is_made(configuration: Any) -> None:
+    with pytest.raises(DecodeError) as caught:
+        zarr3.Segment.from_dict({"name": "virtual_tiff.segment", "configuration": configuration})
+    assert caught.value.feature == "codec-config"
+
+
+def test_the_codec_of_numcodecs_is_a_value() -> None:
+    codec = numcodecs.get_codec({"id": "virtual_tiff.segment", **CONFIG.to_json()})
+    assert isinstance(codec, zarr2.Segment)
+    assert codec.get_config() == {"id": "virtual_tiff.segment", **CONFIG.to_json()}
+    assert codec == zarr2.Segment.from_config(codec.get_config())
+    assert pickle.loads(pickle.dumps(codec)) == codec  # noqa: S301 - our own bytes
+    encoded = segments()[0]
+    np.testing.assert_array_equal(codec.decode(encoded).view("<u2").reshape(4, 8, 3), IMAGE[:4])
+    out = np.empty((4, 8, 3), "<u2")
+    assert codec.decode(encoded, out) is out
+    np.testing.assert_array_equal(out, IMAGE[:4])
+    with pytest.raises(UnsupportedError):
+        codec.encode(b"")
+    with pytest.raises(DecodeError):
+        zarr2.Segment(compression=1, columns=1, rows=1, unheard_of=1)
+
+
+def test_a_fresh_interpreter_needs_nothing_but_the_codecs(tmp_path: Path) -> None:
+    write_array(tmp_path)
+    arguments = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        FRESH,
+        json.dumps(CONFIG.to_json()),
+        str(tmp_path),
+        *FOREIGN,
+    ]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["sum"] == int(IMAGE.sum())
+    assert found["v2"] == "virtual_tiff.codecs.zarr2"
+    assert found["foreign"] == []
+    rooms = {name for name in found["loaded"] if not name.startswith("virtual_tiff.codecs")}
+    assert rooms <= {"virtual_tiff", "virtual_tiff.errors"}
+    kernels = {"fax", "jpeg", "images", "lerc", "nibbles", "logs", "libtiff"}
+    assert not kernels & {name.rsplit(".", 1)[-1] for name in found["loaded"]}
