@@ -59,6 +59,7 @@ def test_broken_shims_are_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(dev, "SUPPORTED", (version,))
     monkeypatch.setenv("PATH", str(shims))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DEV_PYTHON", raising=False)
     script(shims / f"python{version}", 127)
     before = dev.find_python()
     (good / "python").symlink_to(Path(sys.base_prefix) / "bin" / f"python{version}")
