@@ -1,5 +1,7 @@
 """The commands: arguments are parsed, the API is called, results are printed. Nothing is decided here."""
 
+# ruff: noqa: FBT002, PLR0917 (the signatures are what typer reads)
+
 from __future__ import annotations
 
 import json
@@ -63,16 +65,22 @@ def publish(
             help="Files, directories, globs, s3:// gs:// az:// prefixes and globs, http(s) URLs, @list.txt.",
         ),
     ],
-    to: Annotated[str, typer.Option("--to", help="A new local directory, or a new s3://, gs:// or az:// prefix.")],
-    dim: Annotated[str, typer.Option(help="Name of the new dimension along which files are stacked.")] = "item",
+    to: Annotated[
+        str, typer.Option("--to", help="A new local directory, or a new s3://, gs:// or az:// prefix.")
+    ],
+    dim: Annotated[
+        str, typer.Option(help="Name of the new dimension along which files are stacked.")
+    ] = "item",
     name: Annotated[str, typer.Option(help="Name of the variable.")] = "band_data",
     ifd: Annotated[str, typer.Option(help="The image of each file: an index, or a path such as 3.0.")] = "0",
-    on_error: Annotated[OnError, typer.Option(help="What to do with files that cannot be read.")] = OnError.STOP,
+    on_error: Annotated[
+        OnError, typer.Option(help="What to do with files that cannot be read.")
+    ] = OnError.STOP,
     concurrency: Annotated[int, typer.Option(min=1, help="Files that are read at the same time.")] = 64,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Stack TIFFs along a new dimension and publish them as an Icechunk repository of byte-range references."""
+    """Stack TIFFs along a new dimension and publish them as an Icechunk repository of references."""
     verbose = verbose or bool(context.obj)
     with told(verbose=verbose):
         _quiet_icechunk()
@@ -107,7 +115,7 @@ def info(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the images of a TIFF, their layout and chunks, the codec chain, who can read it, and what is refused."""
+    """Show the images of a TIFF: layout, chunks, codec chain, who can read it, and what is refused."""
     with told(verbose=verbose or bool(context.obj)):
         from virtual_tiff.cli.show import show_file
         from virtual_tiff.cube.describe import describe_file

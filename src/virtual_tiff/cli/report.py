@@ -25,8 +25,9 @@ INTERNAL: Final = 70
 INTERRUPTED: Final = 130
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 done; 1 a file is refused, or the files do not conform; 2 wrong usage; 3 a source cannot be read; "
-    "4 the target cannot be written or opened; 70 an error in virtual-tiff itself; 130 interrupted."
+    "Exit codes: 0 done; 1 a file is refused, or the files do not conform; 2 wrong usage; "
+    "3 a source cannot be read; 4 the target cannot be written or opened; "
+    "70 an error in virtual-tiff itself; 130 interrupted."
 )
 
 

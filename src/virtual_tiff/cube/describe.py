@@ -28,8 +28,9 @@ _JS_DTYPES: Final = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for b
 class ImageReport:
     """One IFD. Either ``array`` says how it is exposed as Zarr, or ``refusal`` why it is not.
 
-    ``segments`` and ``stored_segments`` count strips or tiles, all and those that are in the file; ``stored_bytes``
-    are the bytes of the latter. ``readers`` says by Zarr client whether it can read the array.
+    ``segments`` and ``stored_segments`` count strips or tiles, all and those that are in the file;
+    ``stored_bytes`` are the bytes of the latter. ``readers`` says by Zarr client whether it can read the
+    array.
     """
 
     ifd: str
@@ -165,8 +166,8 @@ def subfile_name(ifd: Ifd) -> str:
 def find_readers(array: VirtualArray) -> dict[str, str]:
     """For each Zarr client: "yes", or what it lacks.
 
-    The answers are about the codec chain and data type, as measured with zarr-python 3.4, zarrs 0.23, zarrita 0.7 and
-    GDAL 3.12; each also needs a way to the store (Icechunk or kerchunk).
+    The answers are about the codec chain and data type, as measured with zarr-python 3.4, zarrs 0.23,
+    zarrita 0.7 and GDAL 3.12; each also needs a way to the store (Icechunk or kerchunk).
     """
     segment = array.portability == "segment"
     names = {codec["name"] for codec in array.codecs}

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from zlib import crc32
+from functools import lru_cache
+from typing import Final
 
 from virtual_tiff.array import VirtualArray, virtual_array
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.stores import Location
-from virtual_tiff.tiff.ifd import Ifd, IfdPath
+from virtual_tiff.cube.traits import find_traits
+from virtual_tiff.geo.gdal_metadata import METADATA_TAGS, RasterMetadata, band_metadata
+from virtual_tiff.geo.georef import GeoReference, georeference
+from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, Tag
 from virtual_tiff.tiff.source import Source, load_tags_async, read_tiff_async
 from virtual_tiff.tiff.tags import Tags
 
-_GRID_TAGS = (Tags.ModelPixelScale, Tags.ModelTiepoint, Tags.ModelTransformation)
-_CRS_TAGS = (Tags.GeoKeyDirectory, Tags.GeoDoubleParams, Tags.GeoAsciiParams)
-
-_MAX_TEXT = 200
+GEO_TAGS: Final = (
+    Tags.ModelPixelScale,
+    Tags.ModelTiepoint,
+    Tags.ModelTransformation,
+    Tags.GeoKeyDirectory,
+    Tags.GeoDoubleParams,
+    Tags.GeoAsciiParams,
+    Tags.RPCCoefficient,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +34,14 @@ class FileHeader:
     """What a cube needs to know of one file.
 
     ``size`` (bytes), ``etag`` and ``last_modified`` are those of the response that carried the header,
-    ``read_at`` is when that was. ``traits`` are the fields in which files must agree to be one array, with
-    values as text.
+    ``read_at`` is when that was. ``traits`` are the fields in which files must agree to be one array, as
+    text.
     """
 
     place: Location
     array: VirtualArray
+    geo: GeoReference
+    metadata: RasterMetadata
     size: int | None
     etag: str | None
     last_modified: datetime | None
@@ -60,54 +70,30 @@ async def read_header(
     read_at = datetime.now(UTC)
     tiff = await read_tiff_async(source, last=path[0])
     array = await source.run_async(virtual_array(tiff, path, options))
-    geo = await load_tags_async(source, tiff.ifd(path), (*_GRID_TAGS, *_CRS_TAGS, Tags.GDAL_NODATA))
+    image = await load_tags_async(source, tiff.ifd(path), {*GEO_TAGS, *METADATA_TAGS})
+    bands = array.shape[0] if "band" in array.dimension_names else 1
+    geo = find_georeference(image)
+    metadata = band_metadata(image, array.dtype, bands)
     return FileHeader(
         place=place,
         array=array,
+        geo=geo,
+        metadata=metadata,
         size=tiff.size,
         etag=tiff.etag,
         last_modified=tiff.last_modified,
         version=tiff.version,
         read_at=read_at,
-        traits=array_traits(array) | geo_traits(geo),
+        traits=find_traits(array, geo, metadata),
     )
 
 
-def array_traits(array: VirtualArray) -> dict[str, str]:
-    """The traits of an array: everything in its metadata, the configuration of its codecs field by field."""
-    bands = array.shape[:-2]
-    traits = {
-        "size": f"{array.shape[-1]} x {array.shape[-2]}",
-        "bands": str(bands[0] if bands else 1),
-        "data type": array.dtype.name,
-        "chunk shape": " x ".join(map(str, array.chunk_shape)),
-        "last rows": str(array.last_rows or array.chunk_shape[-2]),
-        "codecs": " > ".join(codec["name"] for codec in array.codecs),
-        "fill value": repr(array.fill_value),
-    }
-    for codec in array.codecs:
-        for key, value in codec.get("configuration", {}).items():
-            traits[f"{codec['name']} {key}"] = _short(value)
-    traits |= {f"attribute {key}": _short(value) for key, value in array.attributes.items()}
-    return traits
+def find_georeference(ifd: Ifd) -> GeoReference:
+    """The georeference of an image; the files of an archive that share a grid share the work."""
+    return _georeference(ifd.byte_order, tuple(ifd.tags[code] for code in GEO_TAGS if code in ifd))
 
 
-def geo_traits(ifd: Ifd) -> dict[str, str]:
-    """The traits that place an image on the ground, and its nodata value, as the tags hold them."""
-    return {
-        "CRS": _tag_values(ifd, _CRS_TAGS),
-        "transform": _tag_values(ifd, _GRID_TAGS),
-        "nodata": (ifd.text(Tags.GDAL_NODATA) or "none").strip(),
-    }
-
-
-def _tag_values(ifd: Ifd, codes: tuple[int, ...]) -> str:
-    tags = (ifd.tags[code] for code in codes if code in ifd)
-    values = (tag.text() if tag.code == Tags.GeoAsciiParams else tag.array().tolist() for tag in tags)
-    return ", ".join(map(_short, values)) or "none"
-
-
-def _short(value: object) -> str:
-    """A value as text that is different for different values and still fits a message."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=repr)
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 13]}...#{crc32(text.encode()):08x}"
+@lru_cache(maxsize=1024)
+def _georeference(byte_order: ByteOrder, tags: tuple[Tag, ...]) -> GeoReference:
+    chosen = {tag.code: tag for tag in tags}
+    return georeference(Ifd(path=(0,), offset=0, byte_order=byte_order, bigtiff=False, tags=chosen))

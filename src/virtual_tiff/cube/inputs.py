@@ -1,4 +1,4 @@
-"""What a user names as inputs (paths, directories, globs, prefixes, URLs, lists), expanded to single files."""
+"""What a user names as inputs: paths, directories, globs, prefixes, URLs, lists; expanded to single files."""
 
 from __future__ import annotations
 

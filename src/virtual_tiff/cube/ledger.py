@@ -14,7 +14,8 @@ import numpy as np
 
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.nodes import coordinate_keys, group_json
-from virtual_tiff.cube.plan import Coordinate, texts
+from virtual_tiff.cube.plan import texts
+from virtual_tiff.geo.coordinate import Coordinate
 
 GROUP: Final = "_sources"
 DIM: Final = "source"
@@ -39,24 +40,13 @@ def ledger_columns(headers: Sequence[FileHeader]) -> tuple[Coordinate, ...]:
     """The columns of the ledger, one row per file: url, etag, version, size (bytes) and last_modified."""
     sizes = [UNKNOWN_SIZE if header.size is None else header.size for header in headers]
     times = [microseconds(header.last_modified) for header in headers]
+    size_attributes = {"units": "bytes", "long_name": f"size, {UNKNOWN_SIZE} when unknown"}
     return (
-        _column("url", texts(header.url for header in headers)),
-        _column("etag", texts(header.etag or "" for header in headers)),
-        _column("version", texts(header.version or "" for header in headers)),
-        Coordinate(
-            name="size",
-            dims=(DIM,),
-            values=np.array(sizes, np.int64),
-            growing=True,
-            attributes={"units": "bytes", "long_name": f"size, {UNKNOWN_SIZE} when unknown"},
-        ),
-        Coordinate(
-            name="last_modified",
-            dims=(DIM,),
-            values=np.array(times, np.int64),
-            growing=True,
-            attributes=_TIME_ATTRIBUTES,
-        ),
+        Coordinate("url", (DIM,), texts(header.url for header in headers)),
+        Coordinate("etag", (DIM,), texts(header.etag or "" for header in headers)),
+        Coordinate("version", (DIM,), texts(header.version or "" for header in headers)),
+        Coordinate("size", (DIM,), np.array(sizes, np.int64), size_attributes),
+        Coordinate("last_modified", (DIM,), np.array(times, np.int64), _TIME_ATTRIBUTES),
     )
 
 
@@ -65,9 +55,5 @@ def ledger_keys(headers: Sequence[FileHeader]) -> Iterator[tuple[str, bytes]]:
     attributes = {"virtual_tiff": {"ledger": VERSION}, "title": "The files that this cube refers to"}
     yield f"{GROUP}/zarr.json", group_json(attributes)
     for column in ledger_columns(headers):
-        for key, value in coordinate_keys(column):
+        for key, value in coordinate_keys(column, growing=True):
             yield f"{GROUP}/{key}", value
-
-
-def _column(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Coordinate:
-    return Coordinate(name=name, dims=(DIM,), values=values, growing=True)

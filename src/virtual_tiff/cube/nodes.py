@@ -10,7 +10,7 @@ import numpy as np
 from numcodecs import VLenUTF8
 from numcodecs.zstd import Zstd
 
-from virtual_tiff.cube.plan import Coordinate
+from virtual_tiff.geo.coordinate import Coordinate
 
 ROWS: Final = 8192
 """Rows per chunk of an array that grows, so that an append rewrites little."""
@@ -28,19 +28,25 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
-def coordinate_keys(coordinate: Coordinate, *, first_row: int = 0) -> Iterator[tuple[str, bytes]]:
+def coordinate_keys(
+    coordinate: Coordinate, *, growing: bool = False, first_row: int = 0
+) -> Iterator[tuple[str, bytes]]:
     """The keys, relative to the group, and bytes of a stored array.
 
     Parameters
     ----------
     coordinate
         The array.
+    growing
+        Whether rows will be added: then the 1-D array is cut into chunks of a fixed size.
     first_row
         For a growing array: leave out the chunks that hold only rows before this one, which are stored
         already.
     """
     values = coordinate.values
-    chunk_shape = (ROWS,) if coordinate.growing else values.shape
+    if values.dtype.kind == "U":
+        values = values.astype(np.dtypes.StringDType())
+    chunk_shape = (ROWS,) if growing else values.shape
     text = values.dtype.kind == "T"
     metadata = {
         "zarr_format": 3,
@@ -56,7 +62,7 @@ def coordinate_keys(coordinate: Coordinate, *, first_row: int = 0) -> Iterator[t
         "storage_transformers": [],
     }
     yield f"{coordinate.name}/zarr.json", json_bytes(metadata)
-    if not coordinate.growing:
+    if not growing:
         yield "/".join([coordinate.name, "c", *("0" for _ in values.shape)]), _encode(values, values.size)
         return
     for chunk in range(first_row // ROWS, -(-values.shape[0] // ROWS)):

@@ -11,7 +11,9 @@ import numpy as np
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.conform import check_conform, short_names
 from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.shared import shared_conventions
 from virtual_tiff.errors import UsageError
+from virtual_tiff.geo.coordinate import Coordinate
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +40,17 @@ class ArrayPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coordinate:
-    """A small array that is stored, not referenced: numbers, or text (numpy's StringDType).
-
-    A ``growing`` array is 1-D and cut into chunks, so that rows can be added behind it.
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    values: np.ndarray[Any, Any]
-    growing: bool = False
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlan:
-    """One group of the repository; the empty path is the root."""
+    """One group of the repository; the empty path is the root.
+
+    ``coordinates`` are stored, not referenced; so are ``axes``, which grow when files are added behind the
+    others.
+    """
 
     path: str
     arrays: tuple[ArrayPlan, ...]
     coordinates: tuple[Coordinate, ...] = ()
+    axes: tuple[Coordinate, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -93,7 +86,13 @@ class CubePlan:
         return "\n".join(lines)
 
 
-def plan_stack(headers: Sequence[FileHeader], *, dim: str = "item", name: str = "band_data") -> CubePlan:
+def plan_stack(
+    headers: Sequence[FileHeader],
+    *,
+    dim: str = "item",
+    name: str = "band_data",
+    value_attributes: bool = False,
+) -> CubePlan:
     """Stack files along a new leading dimension, in the order given.
 
     Parameters
@@ -104,6 +103,9 @@ def plan_stack(headers: Sequence[FileHeader], *, dim: str = "item", name: str = 
         Name of the new dimension, and of its coordinate, which holds the file names.
     name
         Name of the variable.
+    value_attributes
+        Whether to write ``_FillValue``, ``scale_factor`` and ``add_offset``, by which xarray masks and
+        scales what it reads; without them it reads the stored values.
 
     Raises
     ------
@@ -116,22 +118,31 @@ def plan_stack(headers: Sequence[FileHeader], *, dim: str = "item", name: str = 
     _check_names(dim, name, first.dimension_names)
     check_conform(headers)
     labels = short_names([header.url for header in headers])
-    item = Coordinate(name=dim, dims=(dim,), values=texts(labels), growing=True)
+    template = stacked(first, len(headers), dim)
+    described = shared_conventions(
+        headers, shape=template.shape, dims=template.dimension_names, value_attributes=value_attributes
+    )
     array = ArrayPlan(
         name=name,
-        template=stacked(first, len(headers), dim),
+        template=replace(template, attributes={**template.attributes, **described.array}),
         placements=tuple(
             Placement(header, (position, *(0 for _ in header.array.grid)))
             for position, header in enumerate(headers)
         ),
     )
-    warnings = tuple(
+    own_warnings = tuple(
         f"{label}: {text}"
         for label, header in zip(labels, headers, strict=True)
         for text in header.array.warnings
     )
-    root = GroupPlan(path="", arrays=(array,), coordinates=(item,))
-    return CubePlan(groups=(root,), headers=tuple(headers), warnings=warnings)
+    root = GroupPlan(
+        path="",
+        arrays=(array,),
+        coordinates=described.coordinates,
+        axes=(Coordinate(dim, (dim,), texts(labels)),),
+        attributes=described.group,
+    )
+    return CubePlan(groups=(root,), headers=tuple(headers), warnings=(*described.warnings, *own_warnings))
 
 
 def texts(values: Iterable[str]) -> np.ndarray[Any, Any]:

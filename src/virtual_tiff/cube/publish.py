@@ -184,6 +184,9 @@ async def _write_group(store: IcechunkStore, group: GroupPlan, containers: Seque
     for coordinate in group.coordinates:
         for key, value in coordinate_keys(coordinate):
             await _put(store, prefix + key, value)
+    for axis in group.axes:
+        for key, value in coordinate_keys(axis, growing=True):
+            await _put(store, prefix + key, value)
     for array in group.arrays:
         await _put(store, f"{prefix}{array.name}/zarr.json", json_bytes(array.template.zarr_json()))
         for placement in array.placements:

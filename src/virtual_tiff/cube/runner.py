@@ -1,33 +1,23 @@
 """Running coroutines from ordinary code, also inside a running event loop, and never in a forked process.
 
-obstore and Icechunk start threads at their first use. A process forked after that has the locks but not the
-threads, and waits for ever: such a process is refused.
+obstore and Icechunk start threads at their first use, which a forked process lacks: it would wait for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import atexit
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from virtual_tiff.errors import SourceError
+from virtual_tiff.tiff import forks
 
-
-@dataclass(slots=True)
-class _Threads:
-    started: bool = False
-    lost: bool = False
-
-    def after_fork(self) -> None:
-        self.lost = self.lost or self.started
-
-
-_threads = _Threads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.after_fork)
+_LAST_PAUSE: Final = 0.02
+"""Seconds at the end of the process."""
 
 
 def begin_threads() -> None:
@@ -38,11 +28,14 @@ def begin_threads() -> None:
     SourceError
         ``forked`` when this process was forked from one that had such threads.
     """
-    if _threads.lost:
-        found = "this process was forked after storage threads had started, so reading would wait for ever"
-        hint = "Start worker processes with the 'spawn' or 'forkserver' method."
-        raise SourceError(found, feature="forked", hint=hint)
-    _threads.started = True
+    forks.begin_threads()
+    _pause_at_exit()
+
+
+@cache
+def _pause_at_exit() -> None:
+    """Let Rust threads end: one that hands over a result while Python shuts down aborts the process."""
+    atexit.register(time.sleep, _LAST_PAUSE)
 
 
 def run[T](coroutine: Coroutine[Any, Any, T]) -> T:
