@@ -96,7 +96,7 @@ class Worker:
         request = {"file": str(job.path), "skip": list(job.verdicts), "without": job.without}
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()
-        self.deadline = time.monotonic() + 3 * PAGE_SECONDS  # a fresh process imports first
+        self.deadline = time.monotonic() + 6 * PAGE_SECONDS  # a fresh process imports first
 
     def lines(self) -> list[dict[str, Any]] | None:
         """Answers that have arrived, or None when the process is gone."""

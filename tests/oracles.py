@@ -30,6 +30,7 @@ type Window = tuple[int, int, int, int]
 
 FULL_READ_SAMPLES: Final = 2**24
 WINDOW_SIDE: Final = 256
+MOST_BANDS: Final = 1024
 
 LOSSY: Final = frozenset({6, 7, 22610, 33003, 33004, 33005, 34712, 34892, 34934, 50001, 50002, 52546})
 """Compressions whose decoders may differ by rounding: old JPEG, JPEG, JPEG XR, JPEG 2000, WebP, JPEG XL."""
@@ -173,6 +174,8 @@ ORACLES: Final[dict[str, Callable[[Path, Page, Sequence[Window]], tuple[str, lis
 
 def ask(oracle: str, path: Path, page: Page) -> Opinion:
     """One oracle's opinion on a page; never raises for what the oracle cannot read."""
+    if page.bands > MOST_BANDS and page.width * page.height * page.bands > FULL_READ_SAMPLES:
+        return Opinion(oracle, error=f"not asked: GDAL takes minutes for {page.bands} bands")
     try:
         kind, pixels = ORACLES[oracle](path, page, windows(page))
     except Exception as error:  # noqa: BLE001

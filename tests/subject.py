@@ -18,8 +18,8 @@ from tests.oracles import Pixels, Window
 class Outcome:
     """What the library makes of a page: an array (band, y, x) for each window, or a status that says why not.
 
-    ``status`` is "read", "refused:<feature>", "error:<feature>", "readfail:<feature or exception>" or
-    "crash:<exception>".
+    ``status`` is "read", "refused:<feature>", "error:<feature>", "readfail:<feature or exception>"
+    ("core-codec" for exceptions of Zarr's own codecs) or "crash:<exception>".
     """
 
     status: str
@@ -50,7 +50,7 @@ def read(
     try:
         return Outcome("read", pixels=tuple(_window(array, area) for area in areas or (None,)))
     except Exception as error:  # noqa: BLE001
-        return Outcome(f"readfail:{_feature(error) or type(error).__name__}", _place(error))
+        return Outcome(f"readfail:{_feature(error) or _foreign(error)}", _place(error))
 
 
 def open_array(path: Path, ifd: int | IfdPath, **options: Any) -> Any:
@@ -86,6 +86,14 @@ def _feature(error: BaseException | None) -> str | None:
             return error.feature
         error = error.__cause__ or error.__context__
     return None
+
+
+def _foreign(error: BaseException) -> str:
+    """Return "core-codec" for what Zarr's own codecs raise on damaged bytes, else the name of the exception."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return "core-codec" if frames and "numcodecs" in frames[-1].filename else type(error).__name__
 
 
 def _place(error: BaseException) -> str:
