@@ -25,8 +25,6 @@ from virtual_tiff.errors import DecodeError
 
 JPEG, ALT_JPEG, LOSSY_DNG = 7, 33007, 34892
 _YCBCR: Final = 6
-_SOI: Final = b"\xff\xd8"
-_EOI: Final = b"\xff\xd9"
 _BARE: Final = {0x01, *range(0xD0, 0xD8), 0xD8}  # markers without a length
 _FRAMES: Final = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS: Final = 0xC3
@@ -109,10 +107,8 @@ def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
             shape=(config.rows, config.columns) if frame.rows == 0 else None,
         )
     except (imagecodecs.Jpeg8Error, ValueError) as error:
-        if frame.process != _LOSSLESS:
-            msg = f"the JPEG stream does not decode: {error}"
-            raise DecodeError(msg, feature="corrupt-segment") from error
-        samples = _decode_lossless(segment, config)
+        msg = f"the JPEG stream does not decode: {error}"
+        raise DecodeError(msg, feature="corrupt-segment") from error
     if samples.size != sizes[0] * sizes[1] * sizes[2]:
         msg = f"the JPEG stream decodes to shape {samples.shape}, not to {sizes}"
         raise DecodeError(msg, feature="corrupt-segment")
@@ -151,19 +147,6 @@ def _colors(frame: Frame, config: SegmentConfig) -> tuple[str | None, str | None
     if config.compression == LOSSY_DNG:
         return None, "rgb"
     return "rgb", "rgb"
-
-
-def _decode_lossless(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
-    """Decode a lossless stream that libjpeg refuses, such as one of 16 bits with a Huffman code too many."""
-    stream = bytes(segment)
-    if config.jpeg_tables:
-        stream = _SOI + config.jpeg_tables.removeprefix(_SOI).removesuffix(_EOI) + stream.removeprefix(_SOI)
-    try:
-        samples: npt.NDArray[Any] = imagecodecs.ljpeg_decode(stream)
-    except (imagecodecs.LjpegError, ValueError) as error:
-        msg = f"the lossless JPEG stream does not decode: {error}"
-        raise DecodeError(msg, feature="corrupt-segment") from error
-    return samples
 
 
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
