@@ -19,7 +19,7 @@ from tests.pages import PACKAGE, features_by_error
 from virtual_tiff import errors
 
 MAX_LINES = 450
-VAGUE_NAMES = {"common", "constants", "helpers", "misc", "shared", "tools", "util", "utils"}
+VAGUE_NAMES = {"common", "data", "helpers", "info", "process", "util", "utils"}
 
 ROOMS = {
     "errors": "errors",
@@ -37,6 +37,7 @@ ROOMS = {
     "inline": "array",
     "geo": "geo",
     "pyramid": "pyramid",
+    "group": "group",
     "manifest": "manifest",
     "parser": "manifest",
     "reader": "reader",
@@ -47,7 +48,8 @@ ROOMS = {
 }
 """The room of each module or package; the longest name that fits decides."""
 
-BELOW_MANIFEST = {"array", "chain", "pyramid", "geo", "layout", "vocabulary", "tiff", "errors"}
+BELOW_GROUP = {"array", "chain", "pyramid", "geo", "layout", "vocabulary", "tiff", "errors"}
+BELOW_MANIFEST = BELOW_GROUP | {"group"}
 MAY_IMPORT = {
     "errors": set[str](),
     "vocabulary": {"errors"},
@@ -61,6 +63,7 @@ MAY_IMPORT = {
     },
     "geo": {"pyramid", "tiff", "errors"},
     "pyramid": {"tiff", "errors"},
+    "group": BELOW_GROUP,
     "manifest": BELOW_MANIFEST,
     "reader": BELOW_MANIFEST | {"codecs"},
     "references": BELOW_MANIFEST | {"manifest"},
