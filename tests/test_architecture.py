@@ -38,6 +38,7 @@ ROOMS = {
     "geo": "geo",
     "pyramid": "pyramid",
     "group": "group",
+    "stored": "group",
     "manifest": "manifest",
     "parser": "manifest",
     "reader": "reader",
@@ -79,7 +80,7 @@ GUESTS = {
     "icechunk": {"cube"},
     "imagecodecs": {"codecs", "demo"},
     "morecantile": {"reader"},
-    "numcodecs": {"codecs", "array", "cube"},
+    "numcodecs": {"codecs", "array", "group", "cube"},
     "numpy": {room for room in MAY_IMPORT if room != "errors"},
     "obspec": {"tiff", "manifest", "reader", "cube"},
     "obspec_utils": {"manifest", "reader", "cube"},
@@ -90,7 +91,7 @@ GUESTS = {
     "rich": {"cli"},
     "typer": {"cli"},
     "virtualizarr": {"manifest"},
-    "xarray": {"cube"},
+    "xarray": {"cube", "manifest"},
     "zarr": {"codecs", "manifest", "cube", "reader", "references"},
 }
 """Imported package -> the rooms, or single modules, that may import it."""
