@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from virtualizarr.manifests import ChunkManifest, ManifestArray, ManifestGroup
+from virtualizarr.manifests import ChunkManifest, ManifestArray, ManifestGroup, ManifestStore
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.geo.coordinate import Coordinate
+from virtual_tiff.group import VirtualGroup
+from virtual_tiff.stored import stored_chunk, stored_json
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FINEST: Final = "0"
+"""Name of the group that holds the finest level of a pyramid."""
 
 _MISSING = ""
 _INLINED = "__inlined__"
@@ -59,28 +68,44 @@ def _paths(array: VirtualArray) -> np.ndarray[Any, Any]:
     return paths
 
 
-def manifest_group(
-    arrays: Mapping[str, VirtualArray],
-    groups: Mapping[str, ManifestGroup] | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> ManifestGroup:
-    """Return virtual arrays by name, and groups, as a ManifestGroup."""
+def stored_array(coordinate: Coordinate) -> ManifestArray:
+    """Return a coordinate as a ManifestArray of one inlined chunk."""
+    metadata = ArrayV3Metadata.from_dict(stored_json(coordinate, separator="."))
+    chunk = stored_chunk(coordinate.values)
+    grid = (1,) * coordinate.values.ndim
+    manifest = ChunkManifest.from_arrays(
+        paths=np.full(grid, _INLINED, np.dtypes.StringDType()),
+        offsets=np.zeros(grid, np.uint64),
+        lengths=np.full(grid, len(chunk), np.uint64),
+        validate_paths=False,
+        inlined={(0,) * coordinate.values.ndim: chunk},
+    )
+    return ManifestArray(metadata=metadata, chunkmanifest=manifest)
+
+
+def manifest_group(group: VirtualGroup) -> ManifestGroup:
+    """Return a virtual group, with its coordinates and child groups, as a ManifestGroup."""
+    arrays = {name: manifest_array(array) for name, array in group.arrays.items()}
+    stored = {coordinate.name: stored_array(coordinate) for coordinate in group.coordinates}
     return ManifestGroup(
-        arrays={name: manifest_array(array) for name, array in arrays.items()},
-        groups=dict(groups or {}),
-        attributes=dict(attributes or {}),
+        arrays=arrays | stored,
+        groups={name: manifest_group(child) for name, child in group.groups.items()},
+        attributes=dict(group.attributes),
     )
 
 
-def flat_group(arrays: Iterable[VirtualArray]) -> ManifestGroup:
-    """All arrays in one group, named by the paths of their IFDs: "0", "1", and "1_0" for a SubIFD."""
-    return manifest_group({"_".join(map(str, array.ifd)): array for array in arrays})
+class PyramidStore(ManifestStore):
+    """The store of an image with overviews: as a single dataset it is its finest level."""
 
-
-def nested_group(arrays: Iterable[VirtualArray]) -> ManifestGroup:
-    """One group per IFD, which holds an array of the same name and the groups of the SubIFDs' arrays ("1_0")."""
-    groups = {}
-    for array in arrays:
-        name = "_".join(map(str, array.ifd))
-        groups[name] = manifest_group({name: array}, attributes=array.attributes)
-    return ManifestGroup(groups=groups)
+    def to_virtual_dataset(
+        self,
+        group: str = "",
+        loadable_variables: Iterable[str] | None = None,
+        decode_times: bool | None = None,  # noqa: FBT001 (VirtualiZarr's signature)
+    ) -> xr.Dataset:
+        """Return one level; the root, which holds no arrays, stands for level "0"."""
+        root = self._group
+        if group or root.arrays or FINEST not in root.groups:
+            return super().to_virtual_dataset(group, loadable_variables, decode_times)
+        finest = ManifestStore(root.groups[FINEST], registry=self._registry)
+        return finest.to_virtual_dataset("", loadable_variables, decode_times)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from obspec_utils.registry import ObjectStoreRegistry
 from virtualizarr.manifests import ManifestStore
 
-from virtual_tiff.array import VirtualArray, virtual_array
 from virtual_tiff.chunks import ChunkOptions, ShortStrips
 from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
-from virtual_tiff.manifest import flat_group, manifest_group, nested_group
+from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, pyramid_group
+from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
 from virtual_tiff.tiff.protocol import Limits
 from virtual_tiff.tiff.source import Source, read_tiff
 
-type IfdLayout = Literal["flat", "nested"]
+type IfdLayout = Literal["pyramid", "flat", "nested"]
 type OnError = Literal["raise", "warn", "skip"]
 
 
@@ -30,12 +29,15 @@ class VirtualTIFF:
     ----------
     ifd
         The image to expose: an index into the chain of IFDs, a path such as ``(3, 0)`` for the first SubIFD of IFD 3,
-        or None for all images.
+        or None for the whole file.
     ifd_layout
-        How all images are laid out: "flat" puts them as arrays "0", "1", ... into one group, "nested" gives
-        each a group of its own. Ignored when `ifd` chooses one image, which then stands at the root.
+        How the whole file is laid out. "pyramid": a group per level of its first image, "0" the finest, with the mask
+        as a variable beside the image; "flat": all IFDs as arrays "0", "1", ... in one group; "nested": a group for
+        each IFD. Ignored when `ifd` chooses one image, which then stands at the root.
     name
-        Name of the variable when `ifd` chooses one image.
+        Name of the variable of an image that `ifd` chooses, and of each level of a pyramid.
+    coordinates
+        Whether the pixel centres are stored as ``x`` and ``y``.
     short_strips
         What to do with a last strip that is shorter than the others: "auto" chooses, "pad" lets the codec
         pad it, "inline" stores it padded in the manifest, "rectilinear" makes a rectilinear chunk grid (which few
@@ -58,9 +60,10 @@ class VirtualTIFF:
     """
 
     ifd: int | IfdPath | None = None
-    ifd_layout: IfdLayout = "flat"
+    ifd_layout: IfdLayout = "pyramid"
     _: KW_ONLY
     name: str = "band_data"
+    coordinates: bool = True
     short_strips: ShortStrips = "auto"
     target_chunk_bytes: int = 1 << 20
     on_error: OnError = "raise"
@@ -76,7 +79,7 @@ class VirtualTIFF:
         if not self.name or "/" in self.name:
             found = f"name={self.name!r}"
             raise UsageError(found, feature="usage", hint="A variable's name has no '/'.")
-        self._chunk_options()
+        self._options()
 
     def __call__(self, url: str, registry: ObjectStoreRegistry[Any]) -> ManifestStore:
         """Read the headers of one file.
@@ -101,25 +104,31 @@ class VirtualTIFF:
         source = Source(*_resolve(url, registry), url, prefetch=self.prefetch, limits=self.limits)
         tiff = read_tiff(source, last=_last_ifd(self.ifd))
         if self.ifd is not None:
-            array = source.run(virtual_array(tiff, self.ifd, self._chunk_options()))
-            return ManifestStore(manifest_group({self.name: array}), registry=registry)
-        arrays = list(self._all_arrays(source, tiff))
-        group = flat_group(arrays) if self.ifd_layout == "flat" else nested_group(arrays)
-        return ManifestStore(group, registry=registry)
+            group = source.run(image_group(tiff, self.ifd, self._options()))
+        elif self.ifd_layout == "pyramid":
+            group = source.run(pyramid_group(tiff, self._options()))
+        else:
+            group = self._all_images(source, tiff)
+        return PyramidStore(manifest_group(group), registry=registry)
 
-    def _chunk_options(self) -> ChunkOptions:
-        return ChunkOptions(short_strips=self.short_strips, target_chunk_bytes=self.target_chunk_bytes)
+    def _options(self) -> ImageOptions:
+        chunks = ChunkOptions(short_strips=self.short_strips, target_chunk_bytes=self.target_chunk_bytes)
+        return ImageOptions(name=self.name, coordinates=self.coordinates, chunks=chunks)
 
-    def _all_arrays(self, source: Source, tiff: TiffFile) -> Iterator[VirtualArray]:
+    def _all_images(self, source: Source, tiff: TiffFile) -> VirtualGroup:
+        """Every IFD, named by its path: "0", "1", and "1_0" for a SubIFD."""
         for problem in tiff.problems:
             self._handle(problem.at(url=tiff.url))
+        images: dict[str, VirtualGroup] = {}
         for ifd in tiff.walk():
+            name = "_".join(map(str, ifd.path))
             try:
-                yield source.run(virtual_array(tiff, ifd.path, self._chunk_options()))
+                images[name] = source.run(image_group(tiff, ifd.path, replace(self._options(), name=name)))
             except SourceError:
                 raise
             except VirtualTiffError as error:
                 self._handle(error)
+        return VirtualGroup(groups=images) if self.ifd_layout == "nested" else flat_group(images)
 
     def _handle(self, error: VirtualTiffError) -> None:
         if self.on_error == "raise":

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
-from virtual_tiff.errors import FormatError
-
-if TYPE_CHECKING:
-    from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
+from virtual_tiff.errors import VirtualTiffError
+from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 
 type Role = Literal["image", "overview", "mask", "thumbnail", "page"]
 
@@ -39,7 +37,8 @@ _FACTORS: Final = (2, 3, 4)
 class Level:
     """One resolution of an image.
 
-    ``width`` and ``height`` are in pixels of this level; ``scale_x`` and ``scale_y`` are the pixels of the finest level
+    ``width`` and ``height`` are in pixels of this level; ``scale_x`` and ``scale_y`` are the pixels of the
+    finest level
     per pixel of this one. ``mask`` is the path of the mask of the same size, or None.
     """
 
@@ -102,10 +101,11 @@ class _Image:
 def roles(tiff: TiffFile, *, size_chains: bool = True) -> dict[IfdPath, Role]:
     """Return the role of every IFD with a usable size.
 
-    The first full image is the "image", further ones are "page". Reduced images that belong to no image (other bands,
+    The first full image is the "image", further ones are "page". Reduced images that belong to no image
+    (other bands,
     or larger than it) are "thumbnail".
     """
-    pages, _ = _assigned(tiff, size_chains)
+    pages, _ = _assigned(tiff, size_chains=size_chains)
     return {page.path: page.role for page in pages}
 
 
@@ -117,10 +117,11 @@ def pyramids(tiff: TiffFile, *, size_chains: bool = True) -> tuple[Pyramid, ...]
     tiff
         The headers of the file.
     size_chains
-        Whether tiled IFDs without any flag, each half, a third or a quarter of the one before, are overviews. GDAL
+        Whether tiled IFDs without any flag, each half, a third or a quarter of the one before, are
+        overviews. GDAL
         takes them for pages.
     """
-    _, images = _assigned(tiff, size_chains)
+    _, images = _assigned(tiff, size_chains=size_chains)
     return tuple(_pyramid(image) for image in images)
 
 
@@ -141,7 +142,7 @@ def _pyramid(image: _Image) -> Pyramid:
     return Pyramid(levels, image.inferred)
 
 
-def _assigned(tiff: TiffFile, size_chains: bool) -> tuple[list[_Page], list[_Image]]:
+def _assigned(tiff: TiffFile, *, size_chains: bool) -> tuple[list[_Page], list[_Image]]:
     """Give every IFD its role."""
     chain = list(_pages(tiff.ifds))
     images: list[_Image] = []
@@ -228,7 +229,10 @@ def _continues(image: _Image, page: _Page) -> bool:
     for code in (_BITS, _SAMPLE_FORMAT, _PHOTOMETRIC):
         if _integers(one, code) != _integers(other, code):
             return False
-    return any(_is_quotient(page.width, before.width, f) and _is_quotient(page.height, before.height, f) for f in _FACTORS)
+    return any(
+        _is_quotient(page.width, before.width, f) and _is_quotient(page.height, before.height, f)
+        for f in _FACTORS
+    )
 
 
 def _is_quotient(size: int, before: int, factor: int) -> bool:
@@ -252,13 +256,13 @@ def _flags(ifd: Ifd) -> int:
 def _integer(ifd: Ifd, code: int, default: int) -> int:
     try:
         return ifd.integer(code, default)
-    except FormatError:
+    except VirtualTiffError:
         return default
 
 
 def _integers(ifd: Ifd, code: int) -> tuple[int, ...]:
     try:
-        values = ifd.integers(code) if code in ifd.tags else None
-    except FormatError:
+        values = ifd.integers(code)
+    except VirtualTiffError:
         return ()
-    return () if values is None else tuple(int(value) for value in values)
+    return () if values is None else tuple(values.tolist())
