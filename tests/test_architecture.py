@@ -114,6 +114,9 @@ PUBLIC = {
     "UsageError",
     "VirtualTIFF",
     "VirtualTiffError",
+    "open_cube",
+    "open_pyramid",
+    "open_tiff",
 }
 """What users may rely on. A change here is a change for them: it belongs in CHANGELOG.md."""
 

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from virtual_tiff.cube.open import open_cube
+    from virtual_tiff.dataset import open_pyramid, open_tiff
     from virtual_tiff.errors import (
         ConformError,
         DecodeError,
@@ -35,6 +37,9 @@ _HOMES = {
     "UsageError": "errors",
     "VirtualTIFF": "parser",
     "VirtualTiffError": "errors",
+    "open_cube": "cube.open",
+    "open_pyramid": "dataset",
+    "open_tiff": "dataset",
 }
 
 __all__ = [
@@ -49,6 +54,9 @@ __all__ = [
     "UsageError",
     "VirtualTIFF",
     "VirtualTiffError",
+    "open_cube",
+    "open_pyramid",
+    "open_tiff",
 ]
 
 

@@ -1,0 +1,145 @@
+"""One TIFF as a lazy xarray Dataset, or with its overviews as a DataTree, in one call."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import xarray as xr
+from obspec_utils.registry import ObjectStoreRegistry
+from virtualizarr.manifests import ManifestStore
+
+from virtual_tiff.chunks import ChunkOptions, ShortStrips
+from virtual_tiff.cube.stores import locate
+from virtual_tiff.errors import FormatError, UsageError
+from virtual_tiff.group import ImageOptions, image_group
+from virtual_tiff.manifest import PyramidStore, manifest_group
+from virtual_tiff.parser import VirtualTIFF
+from virtual_tiff.pyramid import pyramids
+from virtual_tiff.tiff.ifd import IfdPath
+from virtual_tiff.tiff.source import Source, read_tiff
+
+
+def open_tiff(
+    url: str | os.PathLike[str],
+    *,
+    level: int = 0,
+    ifd: int | IfdPath | None = None,
+    name: str = "band_data",
+    store: Any = None,
+    coordinates: bool = True,
+    short_strips: ShortStrips = "auto",
+    target_chunk_bytes: int = 1 << 20,
+    mask_and_scale: bool = True,
+    chunks: Any = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Open an image of a TIFF file as a lazy Dataset with coordinates and CRS.
+
+    Parameters
+    ----------
+    url
+        A path, or a ``file://``, ``s3://``, ``gs://``, ``az://`` or ``http(s)://`` URL.
+    level
+        The resolution of the first image: 0 the finest, then its overviews.
+    ifd
+        An image by index or path instead, whatever its role.
+    name
+        Name of the variable.
+    store
+        An obstore store that serves the bucket or host of the URL; by default it is made from the URL and the
+        environment.
+    coordinates
+        Whether pixel centres become the coordinates ``x`` and ``y``.
+    short_strips, target_chunk_bytes
+        See :class:`~virtual_tiff.VirtualTIFF`.
+    mask_and_scale
+        Whether nodata becomes NaN, and scale and offset are applied.
+    chunks
+        As in xarray: ``{}`` gives Dask arrays, None lazy arrays without Dask.
+    **options
+        More arguments for :func:`xarray.open_zarr`.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variable has dims (band, y, x), or (y, x) for a single band.
+
+    Raises
+    ------
+    VirtualTiffError
+        When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
+    """
+    registry, located = _registry(url, store)
+    image_options = ImageOptions(name, coordinates, ChunkOptions(short_strips, target_chunk_bytes))
+    source = Source(*registry.resolve(located), located)
+    if ifd is not None:
+        tiff = read_tiff(source)
+        group = source.run(image_group(tiff, ifd, image_options))
+    else:
+        tiff = read_tiff(source)
+        pyramid = next(iter(pyramids(tiff)), None)
+        if pyramid is None:
+            raise FormatError("none of the IFDs holds an image", feature="no-ifd", url=located)
+        if not 0 <= level < len(pyramid.levels):
+            found = f"the image has no level {level}"
+            raise UsageError(found, feature="usage", url=located, hint=f"It has {len(pyramid.levels)}, from 0.")
+        chosen = pyramid.levels[level]
+        group = source.run(image_group(tiff, chosen.path, image_options, mask=chosen.mask))
+    manifest_store = PyramidStore(manifest_group(group), registry=registry)
+    return _open(manifest_store, mask_and_scale=mask_and_scale, chunks=chunks, **options)
+
+
+def open_pyramid(
+    url: str | os.PathLike[str],
+    *,
+    name: str = "band_data",
+    store: Any = None,
+    coordinates: bool = True,
+    mask_and_scale: bool = True,
+    chunks: Any = None,
+    **options: Any,
+) -> xr.DataTree:
+    """Open the first image of a TIFF file with its overviews: a node per level, "0" the finest.
+
+    Parameters
+    ----------
+    url, name, store, coordinates, mask_and_scale, chunks
+        See :func:`open_tiff`.
+    **options
+        More arguments for :func:`xarray.open_datatree`.
+
+    Raises
+    ------
+    VirtualTiffError
+        When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
+    """
+    registry, located = _registry(url, store)
+    manifest_store = VirtualTIFF(name=name, coordinates=coordinates)(located, registry)
+    return xr.open_datatree(
+        manifest_store,  # type: ignore[arg-type]
+        engine="zarr",
+        consolidated=False,
+        zarr_format=3,
+        mask_and_scale=mask_and_scale,
+        chunks=chunks,
+        **options,
+    )
+
+
+def _open(store: ManifestStore, **options: Any) -> xr.Dataset:
+    dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, zarr_format=3, **options)
+    return dataset
+
+
+def _registry(url: str | os.PathLike[str], store: Any) -> tuple[ObjectStoreRegistry[Any], str]:  # noqa: ANN401
+    """Return a registry that serves the URL, and the URL as VirtualiZarr wants it: with its path as it is."""
+    if store is not None:
+        text = os.fspath(url)
+        scheme, separator, rest = text.partition("://")
+        if not separator:
+            found = "a store was passed with a URL that has no scheme"
+            raise UsageError(found, feature="usage", url=text, hint="Write s3://bucket/key, https://host/path, ...")
+        return ObjectStoreRegistry({f"{scheme}://{rest.partition('/')[0]}": store}), text
+    place = locate(url)
+    return ObjectStoreRegistry({place.root: place.store}), place.root + place.path
