@@ -110,7 +110,7 @@ def _read_dataset(name: str, areas: Sequence[Window]) -> list[Pixels]:
     import rasterio
     from rasterio.windows import Window as RasterWindow
 
-    with _quiet(), rasterio.Env(**_GDAL_ENV), rasterio.open(name) as dataset:
+    with quiet(), rasterio.Env(**_GDAL_ENV), rasterio.open(name) as dataset:
         for col, row, width, height in areas:
             if col + width > dataset.width or row + height > dataset.height:
                 msg = f"GDAL sees {dataset.width} x {dataset.height} pixels"
@@ -122,7 +122,7 @@ def read_tifffile(path: Path, page: Page, areas: Sequence[Window]) -> tuple[str,
     """Read with tifffile; the file is opened for this page alone, as its decoders are cached too broadly."""
     from tifffile import TiffFile, TiffPage
 
-    with _quiet(), TiffFile(path) as tif:
+    with quiet(), TiffFile(path) as tif:
         tif.filehandle.seek(page.offset)
         found = TiffPage(tif, index=page.path)
         tif._decoders.clear()
@@ -279,7 +279,7 @@ def close(page: Page, kind: str, ours: Sequence[Pixels], theirs: Sequence[Pixels
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Neither warnings nor log messages of the oracles about damaged files."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -34,8 +34,9 @@ class Recipe:
     ``tile`` is (rows, columns), or None for strips. ``rows_per_strip`` is the tag's value, ``ABSENT`` to
     leave it out. ``bits`` has one entry for each band when they differ; None takes those of the pixels'
     data type. ``sparse`` are indices of segments with offset and byte count 0; they read as ``nodata``,
-    else 0. ``omit`` are tags to leave out, ``extra`` further tags; both have the last word.
-    ``full_last_strip`` pads a short last strip.
+    else 0. ``omit`` are tags to leave out, ``extra`` further tags; both have the last word. ``encoder``
+    compresses (rows, columns, samples) in place of the table of compressors. ``backwards`` writes the last
+    segment first. ``full_last_strip`` pads a short last strip.
     """
 
     compression: int = 1
@@ -50,6 +51,8 @@ class Recipe:
     fill_order: int = 1
     photometric: int = 1
     sparse: frozenset[int] = frozenset()
+    encoder: Callable[[Pixels], bytes] | None = None
+    backwards: bool = False
     nodata: str | None = None
     full_last_strip: bool = False
     omit: frozenset[int] = frozenset()
@@ -78,13 +81,16 @@ def write(pixels: Pixels, recipe: Recipe) -> bytes:
 def image(pixels: Pixels, recipe: Recipe, start: int) -> tuple[bytes, list[Entry]]:
     """The segments of an image one after the other, and its tags when they stand at `start`."""
     blob = bytearray()
-    offsets, counts = [], []
-    for number, samples in enumerate(cut(pixels, recipe)):
-        data = b"" if number in recipe.sparse else encode(samples, recipe)
-        offsets.append(start + len(blob) if data else 0)
-        counts.append(len(data))
+    segments = [
+        b"" if number in recipe.sparse else encode(samples, recipe)
+        for number, samples in enumerate(cut(pixels, recipe))
+    ]
+    offsets = [0] * len(segments)
+    for number in reversed(range(len(segments))) if recipe.backwards else range(len(segments)):
+        data = segments[number]
+        offsets[number] = start + len(blob) if data else 0
         blob += data + bytes(len(data) % 2)
-    return bytes(blob), tags(pixels, recipe, offsets, counts)
+    return bytes(blob), tags(pixels, recipe, offsets, [len(data) for data in segments])
 
 
 def expected(pixels: Pixels, recipe: Recipe) -> Pixels:
@@ -171,6 +177,8 @@ def cut(pixels: Pixels, recipe: Recipe) -> Iterator[Pixels]:
 
 def encode(samples: Pixels, recipe: Recipe) -> bytes:
     """One segment of shape (rows, columns, samples) as it stands in the file."""
+    if recipe.encoder is not None:
+        return recipe.encoder(samples)
     rows = list(_rows(samples, recipe))
     data = COMPRESSORS[recipe.compression](rows)
     if recipe.fill_order == 2:
@@ -191,6 +199,8 @@ def _rows(samples: Pixels, recipe: Recipe) -> Iterator[bytes]:
             yield predict_samples(row, recipe.order)
         elif bits == (24,):
             yield pack_24(row, recipe.order)
+        elif all(depth % 8 == 0 for depth in bits) and len(bits) > 1:
+            yield pack_bytes(row, bits, recipe.order)
         elif len(bits) == 1 and bits[0] == row.dtype.itemsize * 8:
             yield row.astype(row.dtype.newbyteorder("<" if recipe.order == "little" else ">")).tobytes()
         else:
@@ -230,12 +240,26 @@ def float24(row: Pixels) -> npt.NDArray[np.uint8]:
 
 
 def pack_24(row: Pixels, order: Order) -> bytes:
-    """24-bit integers or floats in the byte order of the file."""
+    """24-bit floats in the byte order of the file; 24-bit integers the other way round.
+
+    libtiff swaps the bytes of big-endian files and GDAL then takes the highest first, as in all odd bit
+    depths.
+    """
     if row.dtype.kind == "f":
         triples = float24(row).reshape(-1, 3)
-    else:
-        triples = row.astype(">u4").reshape(-1).view(np.uint8).reshape(-1, 4)[:, 1:]
-    return (triples if order == "big" else triples[:, ::-1]).tobytes()
+        return (triples if order == "big" else triples[:, ::-1]).tobytes()
+    triples = row.astype(">u4").reshape(-1).view(np.uint8).reshape(-1, 4)[:, 1:]
+    return (triples if order == "little" else triples[:, ::-1]).tobytes()
+
+
+def pack_bytes(row: Pixels, bits: tuple[int, ...], order: Order) -> bytes:
+    """Samples of unequal numbers of whole bytes, each in the byte order of the file."""
+    sign = "<" if order == "little" else ">"
+    dtype = np.dtype([(f"band{band}", f"{sign}u{depth // 8}") for band, depth in enumerate(bits)])
+    result = np.empty(len(row), dtype)
+    for band, name in enumerate(dtype.names or ()):
+        result[name] = row[:, band]
+    return result.tobytes()
 
 
 def pack_bits(row: Pixels, bits: tuple[int, ...]) -> bytes:

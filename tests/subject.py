@@ -89,7 +89,7 @@ def _feature(error: BaseException | None) -> str | None:
 
 
 def _foreign(error: BaseException) -> str:
-    """Return "core-codec" for what Zarr's own codecs raise on damaged bytes, else the name of the exception."""
+    """Return "core-codec" for what Zarr's own codecs raise on damaged bytes, else the exception."""
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)

@@ -31,9 +31,7 @@ def noise(*shape: int, dtype: str = "u2") -> np.ndarray[Any, Any]:
 def test_uncompressed_strips_of_any_size_keep_their_pixels(height: int, rows: int, target: int, planar: bool) -> None:
     pixels = noise(3, height, 11)
     stored = pixels if planar else np.moveaxis(pixels, 0, -1)
-    tiff = written(
-        stored, rowsperstrip=rows, photometric="rgb", planarconfig="separate" if planar else "contig"
-    )
+    tiff = written(stored, rowsperstrip=rows, photometric="rgb", planarconfig="separate" if planar else "contig")
     array = open_array(tiff, target_chunk_bytes=target)
     np.testing.assert_array_equal(array[...], pixels)
 

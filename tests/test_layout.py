@@ -28,9 +28,7 @@ GRAY: Mapping[int, int | list[int]] = {
 
 def layout_of(tags: Mapping[int, int | list[int]], **options: Any) -> SegmentLayout:
     """The layout that the tags of an otherwise empty file describe."""
-    entries = [
-        Entry(code, LONG, value if isinstance(value, list) else [value]) for code, value in sorted(tags.items())
-    ]
+    entries = [Entry(code, LONG, value if isinstance(value, list) else [value]) for code, value in sorted(tags.items())]
     tiff = read_tiff(source_of(bytes(build([Dir(entries)]).data)))
     return segment_layout(tiff, tiff.ifd(0), **options)
 

@@ -116,7 +116,7 @@ def test_long_streams_take_no_memory(compression: int) -> None:
 
 
 def encode_old_lzw(raw: bytes) -> bytes:
-    """Encode as the libraries before TIFF 6 did: the least significant bit first, wider codes one code later."""
+    """Encode as before TIFF 6: the least significant bit first, and wider codes one code later."""
     codes: dict[bytes, int] = {bytes([i]): i for i in range(256)}
     bits = [(256, 9)]
     following, width, word = 258, 9, b""

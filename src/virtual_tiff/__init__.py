@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  (PEP 562)
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"virtual_tiff.{_HOMES[name]}"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"

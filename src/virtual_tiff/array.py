@@ -12,13 +12,13 @@ import numpy as np
 from virtual_tiff.chain import CodecJson, Portability, codec_chain
 from virtual_tiff.chunks import ChunkOptions, ChunkPlan, plan_chunks
 from virtual_tiff.codecs.segment import decode_segment
-from virtual_tiff.geo.gdal_metadata import read_nodata
 from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError, VirtualTiffError
+from virtual_tiff.geo.gdal_metadata import read_nodata
 from virtual_tiff.inline import padded_chunk
 from virtual_tiff.layout import SegmentLayout, segment_layout
 from virtual_tiff.segments import LEADER_BYTES, Positions, SegmentRanges, has_leaders, segment_ranges
-from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.deferred import load_tags
+from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.protocol import Reader
 from virtual_tiff.tiff.tags import Tags
 
@@ -205,7 +205,9 @@ def _prove(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:
         try:
             decode_segment(segment, layout.config)
         except DecodeError as error:
-            found = f"the byte count of segment {index} is missing or wrong, and its bytes do not decode ({error.found})"
+            found = (
+                f"the byte count of segment {index} is missing or wrong, and its bytes do not decode ({error.found})"
+            )
             raise FormatError(found, feature="truncated", tag=Tags.StripByteCounts) from error
 
 

@@ -1,8 +1,8 @@
 """From segments to chunks: uncompressed strips are cut or merged, short last strips are dealt with.
 
-A regular Zarr grid needs full chunks. In this order: uncompressed strips that lie behind one another are cut into chunks
-that divide the image evenly; a chain that holds ``virtual_tiff.segment`` pads by itself; a small last strip is padded and
-inlined; a large one moves the array to ``virtual_tiff.segment``.
+A regular Zarr grid needs full chunks. In this order: uncompressed strips that lie behind one another are cut into
+chunks that divide the image evenly; a chain that holds ``virtual_tiff.segment`` pads by itself; a small last strip is
+padded and inlined; a large one moves the array to ``virtual_tiff.segment``.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class ChunkOptions:
 class ChunkPlan:
     """The chunks of one array: byte ranges of shape (planes, rows, columns), and how a chunk decodes.
 
-    ``config`` is None when core codecs suffice. ``inline`` are the grid indices of chunks whose bytes must be padded and
-    inlined; their ranges are those of the short segment in the file. ``last_rows`` is set when the grid is rectilinear:
-    the last chunk along y has so many rows.
+    ``config`` is None when core codecs suffice. ``inline`` are the grid indices of chunks whose bytes must be padded
+    and inlined; their ranges are those of the short segment in the file. ``last_rows`` is set when the grid is
+    rectilinear: the last chunk along y has so many rows.
     """
 
     rows: int

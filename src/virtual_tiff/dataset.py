@@ -132,7 +132,7 @@ def _open(store: ManifestStore, **options: Any) -> xr.Dataset:
     return dataset
 
 
-def _registry(url: str | os.PathLike[str], store: Any) -> tuple[ObjectStoreRegistry[Any], str]:  # noqa: ANN401
+def _registry(url: str | os.PathLike[str], store: Any) -> tuple[ObjectStoreRegistry[Any], str]:
     """Return a registry that serves the URL, and the URL as VirtualiZarr wants it: with its path as it is."""
     if store is not None:
         text = os.fspath(url)

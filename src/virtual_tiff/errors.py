@@ -120,9 +120,7 @@ class VirtualTiffError(Exception):
         self.tag = tag
         self.hint = hint
 
-    def at(
-        self, *, url: str | None = None, ifd: tuple[int, ...] | None = None, tag: int | None = None
-    ) -> Self:
+    def at(self, *, url: str | None = None, ifd: tuple[int, ...] | None = None, tag: int | None = None) -> Self:
         """Fill in the places that the raiser did not know, and return the error."""
         self.url = self.url if self.url is not None else url
         self.ifd = self.ifd if self.ifd is not None else ifd
@@ -150,9 +148,7 @@ class VirtualTiffError(Exception):
         return _rebuild, (type(self), self.found, {"feature": self.feature, **places})
 
 
-def _rebuild(
-    kind: type[VirtualTiffError], found: str, places: dict[str, Any]
-) -> VirtualTiffError:
+def _rebuild(kind: type[VirtualTiffError], found: str, places: dict[str, Any]) -> VirtualTiffError:
     return kind(found, **places)
 
 

@@ -230,8 +230,7 @@ def _continues(image: _Image, page: _Page) -> bool:
         if _integers(one, code) != _integers(other, code):
             return False
     return any(
-        _is_quotient(page.width, before.width, f) and _is_quotient(page.height, before.height, f)
-        for f in _FACTORS
+        _is_quotient(page.width, before.width, f) and _is_quotient(page.height, before.height, f) for f in _FACTORS
     )
 
 

@@ -31,9 +31,9 @@ LEADER_BYTES: Final = 4
 class SegmentRanges:
     """Byte ranges of shape (planes, rows, columns) of the segment grid; a length of 0 is an absent segment.
 
-    ``doubtful`` are flat indices of compressed segments whose length was inferred or cut at the end of the file: whether
-    they decode is only known when it is tried. When every segment is absent, the arrays have shape (0, 0, 0) and ``empty`` is True: the grid may then be so
-    large that nobody should hold it.
+    ``doubtful`` are flat indices of compressed segments whose length was inferred or cut at the end of the file:
+    whether they decode is only known when it is tried. When every segment is absent, the arrays have shape (0, 0, 0)
+    and ``empty`` is True: the grid may then be so large that nobody should hold it.
     """
 
     offsets: Positions
@@ -45,7 +45,6 @@ class SegmentRanges:
     def empty(self) -> bool:
         """Whether no segment is stored at all."""
         return self.offsets.size == 0
-
 
     def with_lengths(self, lengths: Mapping[int, int]) -> SegmentRanges:
         """Replace the lengths of segments, by flat index, with what is known of them; they are no longer doubtful."""
@@ -91,7 +90,8 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     if layout.compression == 1:
         lengths = _raw_lengths(layout, full, counts)
     elif inferred.any():
-        lengths = _inferred_lengths(tiff, layout, full, counts, inferred, warnings)
+        lengths = _inferred_lengths(tiff, full, counts, inferred)
+        warnings.append(f"{int(inferred.sum())} byte counts are missing: what follows ends each segment")
     else:
         lengths = _fit(counts, full.size)
     lengths[full == 0] = 0
@@ -156,18 +156,12 @@ def _inferred(offsets: Positions, counts: Positions) -> npt.NDArray[np.bool_]:
 
 
 def _inferred_lengths(
-    tiff: TiffFile,
-    layout: SegmentLayout,
-    offsets: Positions,
-    counts: Positions,
-    inferred: npt.NDArray[np.bool_],
-    warnings: list[str],
+    tiff: TiffFile, offsets: Positions, counts: Positions, inferred: npt.NDArray[np.bool_]
 ) -> Positions:
     """Lengths of compressed segments up to the next segment or the end of the file."""
     if tiff.size is None:
         found = f"{int(inferred.sum())} byte counts are missing and the size of the file is not known"
         raise UnsupportedError(found, feature="byte-counts", tag=Tags.StripByteCounts)
-    warnings.append(f"{int(inferred.sum())} byte counts are missing: the next segment or the end of the file ends each")
     lengths = _fit(counts, offsets.size)
     starts = np.unique(offsets[offsets > 0])
     ends = np.append(starts[1:], np.uint64(tiff.size))

@@ -70,6 +70,14 @@ class SegmentConfig:
             msg = f"last_rows {self.last_rows} is not between 1 and rows {self.rows}"
             raise DecodeError(msg, feature="codec-config")
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # asked for with every segment, to find the kernel
+        return hash(tuple(getattr(self, item.name) for item in fields(self)))
+
     @cached_property
     def dtype(self) -> np.dtype[np.generic]:
         """Data type of the decoded samples, in native byte order."""
@@ -115,9 +123,24 @@ class SegmentConfig:
         return -(-self.rows // self.block[1]) * self.row_bytes
 
     @cached_property
-    def out_row_bytes(self) -> int:
-        """Bytes of one row of decoded samples."""
+    def sample_row_bytes(self) -> int:
+        """Bytes of one row of unpacked samples, before any conversion of colour."""
         return self.columns * self.samples * self.dtype.itemsize
+
+    @cached_property
+    def out_dtype(self) -> np.dtype[np.generic]:
+        """Data type of what the codec returns, in native byte order."""
+        return self.dtype if self.color is None else np.dtype(np.uint8)
+
+    @cached_property
+    def out_samples(self) -> int:
+        """Samples per pixel of what the codec returns."""
+        return self.samples if self.color is None else 3
+
+    @cached_property
+    def out_row_bytes(self) -> int:
+        """Bytes of one row of what the codec returns."""
+        return self.columns * self.out_samples * self.out_dtype.itemsize
 
     @cached_property
     def out_bytes(self) -> int:

@@ -1,7 +1,9 @@
-"""CCITT fax: modified Huffman (2, 32771), T.4 (3) and T.6 (4).
+"""CCITT fax: modified Huffman (2), T.4 (3) and T.6 (4).
 
 The codes of white and black runs always decode to 0 and 1: PhotometricInterpretation says what they look
 like, and is left to the reader, as with every other compression.
+
+Lines that end on words (32771) are left out: libtiff loses its place in them, and no other decoder knows them.
 
 References
 ----------
@@ -20,7 +22,7 @@ from virtual_tiff.codecs import libtiff
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.errors import DecodeError
 
-RLE, T4, T6, RLE_WORDS = 2, 3, 4, 32771
+RLE, T4, T6 = 2, 3, 4
 
 
 def decode_fax(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.bool_]:
@@ -56,5 +58,5 @@ def decode_fax(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.bool_]:
 
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
 IMAGES: Final[dict[int, Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]]] = dict.fromkeys(
-    (RLE, T4, T6, RLE_WORDS), decode_fax
+    (RLE, T4, T6), decode_fax
 )

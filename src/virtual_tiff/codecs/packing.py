@@ -60,7 +60,7 @@ def unpack(packed: Octets, config: SegmentConfig, byte_order: str) -> Octets:
     Returns
     -------
     numpy.ndarray
-        Little-endian samples as uint8 of shape (rows, ``config.out_row_bytes``).
+        Little-endian samples as uint8 of shape (rows, ``config.sample_row_bytes``).
     """
     bits = config.bits_per_sample
     if config.is_subsampled:
@@ -75,7 +75,7 @@ def unpack(packed: Octets, config: SegmentConfig, byte_order: str) -> Octets:
         samples = _unpack_bits(packed, config)
     else:
         samples = _swap(packed, config, byte_order)
-    return samples.view(np.uint8).reshape(samples.shape[0], config.out_row_bytes)
+    return samples.view(np.uint8).reshape(samples.shape[0], config.sample_row_bytes)
 
 
 def _swap(packed: Octets, config: SegmentConfig, byte_order: str) -> npt.NDArray[np.generic]:

@@ -33,25 +33,32 @@ def allows(config: SegmentConfig) -> bool:
     return config.predictor == 3 and config.sample_format == 3 and bits in FLOAT_BITS
 
 
-def undo_horizontal(rows: Octets, config: SegmentConfig) -> None:
-    """Undo predictor 2 in place.
+def undo_horizontal(rows: Octets, config: SegmentConfig) -> Octets:
+    """Undo predictor 2.
 
     Every sample is taken as an unsigned integer of its width, in the file's byte order, whatever its sample
     format (so that a complex sample of two 32-bit floats is one 64-bit integer), and becomes the sum of
-    itself and all samples of its band to the left. The sums are little-endian.
+    itself and all samples of its band to the left.
 
     Parameters
     ----------
     rows
-        Contiguous writable bytes of shape (rows, row bytes).
+        Contiguous writable bytes of shape (rows, row bytes); they are overwritten.
     config
         The configuration of the segment.
+
+    Returns
+    -------
+    numpy.ndarray
+        Little-endian samples as uint8 of the same shape.
     """
     width = config.bits_per_sample[0] // 8
     words = rows.view(f"<u{width}")
     if config.byte_order == "big" and width > 1:
-        words.byteswap(inplace=True)
+        # numpy swaps into a new array several times faster than in place
+        words = rows.view(f">u{width}").astype(words.dtype)
     _accumulate(words, config.samples)
+    return words.view(np.uint8)
 
 
 def undo_floating_point(rows: Octets, config: SegmentConfig) -> Octets:
@@ -71,20 +78,20 @@ def undo_floating_point(rows: Octets, config: SegmentConfig) -> Octets:
     Returns
     -------
     numpy.ndarray
-        Little-endian samples as uint8 of shape (rows, row bytes).
+        Little-endian samples as uint8 of shape (rows, row bytes), in new memory.
     """
     _accumulate(rows, config.samples)
     width = config.bits_per_sample[0] // 8
     count, row_bytes = rows.shape
     planes = rows.reshape(count, width, row_bytes // width)
     out = np.empty((count, row_bytes // width, width), np.uint8)
-    if width == 2:
-        _join(planes[:, 0], planes[:, 1], out.view("<u2")[..., 0])
-    elif width == 4:
-        # bytes to halves, halves to words: contiguous passes are faster than four with a stride
-        halves = np.empty((count, 2, planes.shape[2]), "<u2")
-        _join(planes[:, 0::2], planes[:, 1::2], halves)
-        _join(halves[:, 0], halves[:, 1], out.view("<u4")[..., 0])
+    if width in (2, 4):
+        # contiguous passes with shifts are faster than strided copies, up to 32 bits
+        words = out.view(f"<u{width}")[..., 0]
+        words[...] = planes[:, 0]
+        for plane in range(1, width):
+            words <<= 8
+            words |= planes[:, plane]
     else:
         for plane in range(width):
             out[:, :, width - 1 - plane] = planes[:, plane]
@@ -98,14 +105,3 @@ def _accumulate(words: npt.NDArray[np.unsignedinteger], samples: int) -> None:
         return
     pixels = words.reshape(words.shape[0], -1, samples)
     imagecodecs.delta_decode(pixels, axis=1, out=pixels)
-
-
-def _join(
-    high: npt.NDArray[np.unsignedinteger],
-    low: npt.NDArray[np.unsignedinteger],
-    out: npt.NDArray[np.unsignedinteger],
-) -> None:
-    """Join high and low halves into words of twice their width."""
-    out[...] = high
-    out <<= high.dtype.itemsize * 8
-    out |= low

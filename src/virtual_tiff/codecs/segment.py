@@ -1,6 +1,7 @@
 """Decode one segment: the bytes of a strip or tile in, whole little-endian samples of a full segment out.
 
-The order of the steps is that of libtiff and GDAL: bit order, decompression, predictor, unpacking, padding.
+The order of the steps is that of libtiff and GDAL: bit order, decompression,
+predictor, unpacking, colour, padding.
 ``docs/segment-codec.md`` is the specification. Everything here is a pure function: any number of threads may
 call it.
 """
@@ -36,8 +37,8 @@ def find_kernel(config: SegmentConfig) -> tuple[str, Any]:
     found = table.kernel(config.compression)
     if found is None:
         raise _refusal(f"compression = {config.compression}")
-    if config.color is not None:
-        raise _refusal(f"color = {config.color!r}")
+    if config.color is not None and not _converts(config):
+        raise _refusal(f"color = {config.color!r} of photometric {config.photometric} and these samples")
     if config.fill_order not in (1, 2):
         raise _refusal(f"fill_order = {config.fill_order}")
     predicted = config.compression in table.PREDICTED and predictor.allows(config)
@@ -50,6 +51,13 @@ def find_kernel(config: SegmentConfig) -> tuple[str, Any]:
     if config.dtype is None:  # pragma: no cover - asking for it is the check
         raise _refusal("these samples")
     return found
+
+
+def _converts(config: SegmentConfig) -> bool:
+    from virtual_tiff.codecs import color
+
+    bits = config.bits_per_sample
+    return color.can_convert(config.photometric, config.samples, bits, config.sample_format)
 
 
 def _refusal(what: str) -> DecodeError:
@@ -79,7 +87,9 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
         segment must have; ``codec-config`` when the configuration is not known.
     """
     kind, decode = find_kernel(config)
-    octets = np.frombuffer(encoded, np.uint8)
+    octets = encoded if isinstance(encoded, np.ndarray) else np.frombuffer(encoded, np.uint8)
+    if octets.dtype != np.uint8 or octets.ndim != 1:
+        octets = np.frombuffer(octets, np.uint8)
     if octets.size == 0:
         raise DecodeError("the segment has no bytes", feature="short-segment")
     try:
@@ -87,6 +97,8 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
             rows = _decode_stream(octets, config, decode)
         else:
             rows = _rows_of_image(decode(octets, config), config)
+        if config.color is not None:
+            rows = _convert(rows, config)
     except DecodeError:
         raise
     except Exception as error:
@@ -97,20 +109,22 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
 
 
 def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream) -> Octets:
-    """Decompress, undo the predictor and unpack: bytes of shape (rows, ``config.out_row_bytes``)."""
+    """Decompress, undo the predictor and unpack: bytes of shape (rows, ``config.sample_row_bytes``)."""
     if config.fill_order == 2:
         encoded = np.frombuffer(imagecodecs.bitorder_decode(encoded.tobytes()), np.uint8)
-    octets = np.frombuffer(decode(encoded, config, config.packed_bytes), np.uint8)
+    decoded = decode(encoded, config, config.packed_bytes)
+    octets = decoded if isinstance(decoded, np.ndarray) else np.frombuffer(decoded, np.uint8)
     row_bytes = config.row_bytes
     count = min(octets.size, config.packed_bytes) // row_bytes
-    _check_rows(count * config.block[1] if config.is_subsampled else count, config)
+    if count < config.rows:
+        _check_rows(count * config.block[1] if config.is_subsampled else count, config)
     rows = octets[: count * row_bytes].reshape(count, row_bytes)
     byte_order: str = config.byte_order
     if config.predictor != 1:
         if not rows.flags.writeable:
             rows = rows.copy()
         if config.predictor == 2:
-            predictor.undo_horizontal(rows, config)
+            rows = predictor.undo_horizontal(rows, config)
         else:
             rows = predictor.undo_floating_point(rows, config)
         byte_order = "little"
@@ -129,7 +143,16 @@ def _rows_of_image(image: npt.NDArray[Any], config: SegmentConfig) -> Octets:
         raise DecodeError(found, feature="corrupt-segment")
     _check_rows(image.shape[0], config)
     whole = np.ascontiguousarray(image, config.dtype.newbyteorder("<"))
-    return whole.view(np.uint8).reshape(image.shape[0], config.out_row_bytes)
+    return whole.view(np.uint8).reshape(image.shape[0], config.sample_row_bytes)
+
+
+def _convert(rows: Octets, config: SegmentConfig) -> Octets:
+    """Convert samples to RGB."""
+    from virtual_tiff.codecs import color
+
+    samples = rows.view(config.dtype.newbyteorder("<")).reshape(-1, config.columns, config.samples)
+    rgb = color.to_rgb(samples.astype(config.dtype, copy=False), config)
+    return rgb.reshape(rows.shape[0], config.out_row_bytes)
 
 
 def _check_rows(count: int, config: SegmentConfig) -> None:
@@ -147,4 +170,4 @@ def _pad(rows: Octets, config: SegmentConfig) -> Octets:
         padded = np.zeros(config.out_bytes, np.uint8)
         padded[: rows.size] = rows.reshape(-1)
         return padded
-    return rows[: config.rows].reshape(-1)
+    return (rows if missing == 0 else rows[: config.rows]).reshape(-1)

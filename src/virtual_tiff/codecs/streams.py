@@ -1,12 +1,14 @@
 """Byte-stream decompressors: Deflate, LZW, PackBits, LZMA, ZSTD, and none.
 
-Each returns the bytes in one new buffer of the expected size, or a shorter part of it when the stream ends
-early. What follows the expected bytes is ignored, as libtiff does. The frequent, well-formed stream takes one
-C call that writes straight into the buffer; only when that call refuses is the stream looked at leniently.
+Each returns the bytes in one buffer of the expected size, or a shorter part of it when the stream ends
+early. What follows the expected bytes is ignored, as libtiff does. The frequent, well-formed stream takes
+one C call that writes straight into the buffer; only when that call refuses is the stream looked at
+leniently.
 """
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Buffer, Callable, Sized
 from typing import Final
@@ -22,40 +24,61 @@ type Octets = npt.NDArray[np.uint8]
 _OVERLONG_BYTES: Final = 1 << 20
 """Frames may hold four times the expected bytes and this; beyond that they are taken for hostile."""
 
+_SCRATCH_BYTES: Final = 1 << 24
+"""Threads keep no more memory than this."""
+
 
 def store(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
     """Return the bytes of an uncompressed segment, without a copy."""
     return np.frombuffer(encoded, np.uint8)[:expected]
 
 
-def _decompress(decode: Callable[..., Sized], encoded: Buffer, expected: int) -> Octets:
-    """Let imagecodecs write into a new buffer, and return the part that it has written to."""
-    out = np.empty(expected, np.uint8)
-    written = decode(encoded, out=memoryview(out))
+class _Scratch(threading.local):
+    """Memory that a thread keeps: the kernel takes its time to hand out fresh pages."""
+
+    octets: Octets = np.empty(0, np.uint8)
+
+
+_scratch = _Scratch()
+
+
+def _buffer(size: int, config: SegmentConfig) -> Octets:
+    """Return memory to decompress into; the thread's own when predictor 3 moves the samples on anyway."""
+    if config.predictor != 3 or size > _SCRATCH_BYTES:
+        return np.empty(size, np.uint8)
+    if _scratch.octets.size < size:
+        _scratch.octets = np.empty(size, np.uint8)
+    return _scratch.octets[:size]
+
+
+def _decompress(decode: Callable[..., Sized], encoded: Buffer, config: SegmentConfig, size: int) -> Octets:
+    """Let imagecodecs write into a buffer, and return the part that it has written to."""
+    out = _buffer(size, config)
+    written = decode(encoded, out=out.data)
     return out[: len(written)]
 
 
-def inflate(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
+def inflate(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
     """Decompress a zlib stream (RFC 1950).
 
     A stream that is cut off gives what it holds; bytes behind the expected ones are neither decoded nor
     verified.
     """
     try:
-        return _decompress(imagecodecs.deflate_decode, encoded, expected)
+        return _decompress(imagecodecs.deflate_decode, encoded, config, expected)
     except imagecodecs.DeflateError:
         return np.frombuffer(zlib.decompressobj().decompress(encoded, expected), np.uint8)
 
 
-def lzw(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
+def lzw(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
     """Decompress LZW in either bit order: the old one (before TIFF 6) starts with the bytes 0 and 1."""
-    return _decompress(imagecodecs.lzw_decode, encoded, expected)
+    return _decompress(imagecodecs.lzw_decode, encoded, config, expected)
 
 
-def packbits(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
+def packbits(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
     """Decompress PackBits (TIFF 6, section 9)."""
     try:
-        return _decompress(imagecodecs.packbits_decode, encoded, expected)
+        return _decompress(imagecodecs.packbits_decode, encoded, config, expected)
     except imagecodecs.PackbitsError:
         return _packbits_leniently(bytes(encoded), expected)
 
@@ -77,10 +100,10 @@ def _packbits_leniently(encoded: bytes, expected: int) -> Octets:
     return np.frombuffer(out, np.uint8)[:expected]
 
 
-def unxz(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
+def unxz(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
     """Decompress an .xz stream."""
     try:
-        return _decompress(imagecodecs.lzma_decode, encoded, expected)
+        return _decompress(imagecodecs.lzma_decode, encoded, config, expected)
     except imagecodecs.LzmaError:
         # some bytes behind the stream are taken for another stream
         import lzma
@@ -88,16 +111,16 @@ def unxz(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
         return np.frombuffer(lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(encoded, expected), np.uint8)
 
 
-def zstd(encoded: Buffer, _config: SegmentConfig, expected: int) -> Octets:
+def zstd(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
     """Decompress Zstandard frames (RFC 8878), one behind the other."""
     try:
-        return _decompress(imagecodecs.zstd_decode, encoded, expected)
+        return _decompress(imagecodecs.zstd_decode, encoded, config, expected)
     except imagecodecs.ZstdError:
         end, bound = _zstd_extent(memoryview(encoded).cast("B"))
         if end == 0 or bound > 4 * expected + _OVERLONG_BYTES:
             raise
         frames = memoryview(encoded)[:end]
-        return _decompress(imagecodecs.zstd_decode, frames, max(bound, expected))[:expected]
+        return _decompress(imagecodecs.zstd_decode, frames, config, max(bound, expected))[:expected]
 
 
 def _zstd_extent(encoded: memoryview) -> tuple[int, int]:

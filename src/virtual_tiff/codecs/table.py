@@ -25,7 +25,8 @@ type Image = Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]
 MODULES: Final[dict[int, str]] = {
     **dict.fromkeys((1, 5, 8, 32773, 32946, 34925, 50000), "streams"),
     **dict.fromkeys((2, 3, 4, 32771), "fax"),
-    **dict.fromkeys((6, 7, 33007, 34892), "jpeg"),
+    6: "ojpeg",
+    **dict.fromkeys((7, 33007, 34892), "jpeg"),
     **dict.fromkeys((33003, 33004, 33005, 34712), "images"),
     **dict.fromkeys((22610, 34933, 34934, 50001, 50002, 52546), "images"),
     34887: "lerc",

@@ -34,7 +34,8 @@ class Container:
     @property
     def prefix(self) -> str:
         """The URL of the folder, unencoded: Icechunk compares it with the decoded locations."""
-        return self.root + self.folder
+        # An Azure account stands in the configuration of the store, not in the URL.
+        return re.sub(r"^(az://[^@/]*)@[^/]*", r"\1", self.root) + self.folder
 
     def holds(self, place: Location) -> bool:
         """Whether a source lies in this container."""

@@ -141,6 +141,8 @@ def _listing(place: Location, pattern: str) -> Iterator[str]:
     try:
         yield from glob_store(place.store, pattern)
     except Exception as error:
+        if "404 Not Found" in str(error):
+            raise SourceError("the bucket does not exist", feature="not-found", url=place.url) from error
         raise source_error(error, place.url) from error
 
 

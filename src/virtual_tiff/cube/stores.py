@@ -66,11 +66,6 @@ class Location:
         return self.root.partition(":")[0]
 
     @property
-    def reference(self) -> str:
-        """The URL with every reserved character of the path percent-encoded, as references need it."""
-        return self.root + encode(self.path)
-
-    @property
     def local(self) -> Path | None:
         """The path of a local file, or None."""
         return Path("/" + self.path) if self.scheme == "file" else None
@@ -157,7 +152,7 @@ def _locate_object(scheme: str, text: str, rest: str) -> Location:
     if not bucket:
         found = "the URL names no bucket"
         raise UsageError(found, feature="usage", url=text, hint=f"Write {scheme}://bucket/path.")
-    root = f"{scheme}://{bucket}/"
+    root = f"{scheme}://{host}/"
     if scheme == "s3":
         store = _store(_s3_store, bucket)
     elif scheme == "gs":

@@ -1,1 +1,1 @@
-"""Where on Earth and what the values mean: geo keys, GDAL's metadata, and the conventions that readers expect."""
+"""Where on Earth an image lies, what its values mean, and the conventions by which readers find out."""

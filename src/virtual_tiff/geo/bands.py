@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from virtual_tiff.geo.coordinate import Coordinate, encode_fill_value
-
-if TYPE_CHECKING:
-    from virtual_tiff.geo.gdal_metadata import RasterMetadata
-    from virtual_tiff.geo.georef import GeoReference
+from virtual_tiff.geo.gdal_metadata import RasterMetadata
+from virtual_tiff.geo.georef import GeoReference
 
 type Json = dict[str, Any]
 
@@ -19,7 +17,9 @@ _MAX_COLORS: Final = 4096
 _MAX_TEXT: Final = 65536
 
 
-def scales_and_offsets(metadata: RasterMetadata, geo: GeoReference) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def scales_and_offsets(
+    metadata: RasterMetadata, geo: GeoReference
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return scale and offset per band; the tie point gives those of heights in single bands."""
     if geo.z_scale is not None and geo.z_offset is not None and len(metadata.scales) == 1:
         return (geo.z_scale,), (geo.z_offset,)
@@ -32,7 +32,7 @@ def band_units(metadata: RasterMetadata, geo: GeoReference) -> tuple[str | None,
 
 
 def value_attributes(
-    metadata: RasterMetadata, geo: GeoReference, dtype: np.dtype[Any], has_band_dim: bool
+    metadata: RasterMetadata, geo: GeoReference, dtype: np.dtype[Any], dims: Sequence[str]
 ) -> tuple[Json, list[str]]:
     """Return the attributes of the data variable that concern its values, and warnings."""
     warnings = list(metadata.warnings) + list(geo.warnings)
@@ -41,7 +41,7 @@ def value_attributes(
         attributes["_FillValue"] = encode_fill_value(metadata.nodata, dtype)
     if metadata.nodata_values is not None:
         attributes["nodata_values"] = list(metadata.nodata_values)
-    attributes |= _scaling(metadata, geo, has_band_dim, warnings)
+    attributes |= _scaling(metadata, geo, dims, warnings)
     units = band_units(metadata, geo)
     if units[0] is not None and len(set(units)) == 1:
         attributes["units"] = units[0]
@@ -55,12 +55,14 @@ def value_attributes(
     return attributes, warnings
 
 
-def _scaling(metadata: RasterMetadata, geo: GeoReference, has_band_dim: bool, warnings: list[str]) -> Json:
+def _scaling(metadata: RasterMetadata, geo: GeoReference, dims: Sequence[str], warnings: list[str]) -> Json:
     """Return ``scale_factor`` and ``add_offset`` when all bands agree."""
     scales, offsets = scales_and_offsets(metadata, geo)
     if len(set(scales)) > 1 or len(set(offsets)) > 1:
-        if not has_band_dim:
-            warnings.append("the bands differ in scale or offset, but the array has no band dimension to say so")
+        if "band" not in dims:
+            warnings.append(
+                "the bands differ in scale or offset, but the array has no band dimension to say so"
+            )
         return {}
     if scales[0] == 0:
         warnings.append("the scale of the values is 0 and is ignored")
@@ -77,7 +79,9 @@ def _palette(metadata: RasterMetadata, warnings: list[str]) -> Json:
         if len(metadata.color_map) <= _MAX_COLORS:
             attributes["colormap"] = metadata.color_map.tolist()
         else:
-            warnings.append(f"the colour map of {len(metadata.color_map)} entries is too large for an attribute")
+            warnings.append(
+                f"the colour map of {len(metadata.color_map)} entries is too large for an attribute"
+            )
     if metadata.category_names:
         named = [(index, name) for index, name in enumerate(metadata.category_names) if name]
         attributes["flag_values"] = [index for index, _ in named]
@@ -86,7 +90,7 @@ def _palette(metadata: RasterMetadata, warnings: list[str]) -> Json:
 
 
 def _free_metadata(metadata: RasterMetadata, warnings: list[str]) -> Json:
-    """Return what has no place in CF, each kind under one attribute, so that no tag can pass for a convention."""
+    """Return what has no place in CF, under names of its own: no tag can pass for a convention."""
     attributes: Json = {}
     if metadata.tags:
         attributes["tags"] = _short(metadata.tags.items(), warnings)
@@ -100,7 +104,8 @@ def _free_metadata(metadata: RasterMetadata, warnings: list[str]) -> Json:
     if any(band_tags):
         attributes["band_tags"] = band_tags
     band_domains = [
-        {name: _short(items.items(), warnings) for name, items in band.items()} for band in metadata.band_domains
+        {name: _short(items.items(), warnings) for name, items in band.items()}
+        for band in metadata.band_domains
     ]
     if any(band_domains):
         attributes["band_tag_domains"] = band_domains
@@ -118,7 +123,7 @@ def _short(items: Any, warnings: list[str]) -> dict[str, str]:
 
 
 def band_labels(metadata: RasterMetadata) -> list[str] | None:
-    """Return a name for each band, from descriptions, else from colours; None when they do not tell bands apart."""
+    """Return a name for each band, or None when neither descriptions nor colours tell bands apart."""
     described = [text for text in metadata.descriptions if text is not None]
     labels: Sequence[str | None] = metadata.descriptions if described else metadata.color_interpretation
     names = [

@@ -1,6 +1,7 @@
 r"""Names that writers hide in GeoTIFF citations, in the notations of ESRI and ERDAS IMAGINE.
 
-ESRI (and GDAL after it) writes ``GCS Name = X|Datum = Y|Ellipsoid = Z|``; IMAGINE writes a copyright notice, then
+ESRI (and GDAL after it) writes ``GCS Name = X|Datum = Y|Ellipsoid = Z|``; IMAGINE writes a copyright notice,
+then
 lines such as ``Projection Name = UTM`` and ``Units = meters``.
 """
 

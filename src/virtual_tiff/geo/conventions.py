@@ -15,22 +15,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
+from affine import Affine
+from pyproj import CRS
 
 from virtual_tiff.geo.bands import band_coordinates, value_attributes
 from virtual_tiff.geo.coordinate import Coordinate, strict_json
 from virtual_tiff.geo.crs import authority_code
-
-if TYPE_CHECKING:
-    from affine import Affine
-    from pyproj import CRS
-
-    from virtual_tiff.geo.gdal_metadata import RasterMetadata
-    from virtual_tiff.geo.georef import GeoReference
-    from virtual_tiff.pyramid import Pyramid
+from virtual_tiff.geo.gdal_metadata import RasterMetadata
+from virtual_tiff.geo.georef import GeoReference
+from virtual_tiff.pyramid import Pyramid
 
 __all__ = ["Conventions", "Coordinate", "conventions", "mask_conventions", "multiscales"]
 
@@ -68,8 +64,10 @@ _SPATIAL: Final[Json] = {
 class Conventions:
     """What is written beside the chunks of one image.
 
-    ``array`` are the attributes of the data variable, ``group`` those of the group that holds it, ``coordinates`` the
-    small variables to store in the same group, ``fill_value`` Zarr's value of missing chunks. Everything is strict
+    ``array`` are the attributes of the data variable, ``group`` those of the group that holds it,
+    ``coordinates`` the
+    small variables to store in the same group, ``fill_value`` Zarr's value of missing chunks. Everything is
+    strict
     JSON. ``warnings`` are sentences for a person.
     """
 
@@ -95,7 +93,8 @@ def conventions(
     Parameters
     ----------
     geo, metadata
-        Results of :func:`~virtual_tiff.geo.georef.georeference` and :func:`~virtual_tiff.geo.gdal_metadata.band_metadata`.
+        Results of :func:`~virtual_tiff.geo.georef.georeference` and
+        :func:`~virtual_tiff.geo.gdal_metadata.band_metadata`.
     shape, dims
         Of the array: ``("band", "y", "x")``, ``("y", "x", "band")`` or ``("y", "x")``; further dims may lead.
     dtype
@@ -107,7 +106,7 @@ def conventions(
     """
     height, width = _size(shape, dims)
     spatial = _spatial(geo, height, width)
-    array, warnings = value_attributes(metadata, geo, dtype, "band" in dims)
+    array, warnings = value_attributes(metadata, geo, dtype, dims)
     array |= {"AREA_OR_POINT": geo.area_or_point} if geo.has_raster_type else {}
     grid_mapping = _grid_mapping(geo)
     if grid_mapping is not None:
@@ -121,19 +120,19 @@ def conventions(
     if grid_mapping is not None:
         group["coordinates"] = GRID_MAPPING
     fill_value = _fill_value(metadata.nodata, dtype)
-    return Conventions(strict_json(array | spatial), strict_json(group), tuple(coordinates), fill_value, tuple(warnings))
+    return Conventions(
+        strict_json(array | spatial), strict_json(group), tuple(coordinates), fill_value, tuple(warnings)
+    )
 
 
 def mask_conventions(geo: GeoReference, *, shape: Sequence[int], dims: Sequence[str]) -> Json:
-    """Return the attributes of the mask that stands beside an image; the image's variable names it in
-    ``ancillary_variables``.
-    """
+    """Return the attributes of a mask; the image's variable names it in ``ancillary_variables``."""
     height, width = _size(shape, dims)
     array: Json = {"long_name": "mask of valid pixels", "standard_name": "status_flag"}
     array |= {"flag_values": [0, 1], "flag_meanings": "masked valid"}
     if _grid_mapping(geo) is not None:
         array |= {"grid_mapping": GRID_MAPPING, "coordinates": GRID_MAPPING}
-    return strict_json(array | _spatial(geo, height, width))
+    return _object(array | _spatial(geo, height, width))
 
 
 def multiscales(pyramid: Pyramid, geo: GeoReference, assets: Sequence[str] | None = None) -> Json:
@@ -166,11 +165,16 @@ def multiscales(pyramid: Pyramid, geo: GeoReference, assets: Sequence[str] | Non
     root.pop("spatial:transform", None)
     root.pop("spatial:shape", None)
     root.pop("spatial:registration", None)
-    return strict_json(attributes | root)
+    return _object(attributes | root)
+
+
+def _object(json: Json) -> Json:
+    strict: Json = strict_json(json)
+    return strict
 
 
 def _scaled(transform: Affine, scale_x: float, scale_y: float) -> Affine:
-    return transform * type(transform).scale(scale_x, scale_y)
+    return transform @ Affine.scale(scale_x, scale_y)
 
 
 def _size(shape: Sequence[int], dims: Sequence[str]) -> tuple[int, int]:
@@ -191,7 +195,7 @@ def _spatial(geo: GeoReference, height: int, width: int) -> Json:
         json |= {"proj:code": code} if code is not None else {"proj:wkt2": geo.crs.to_wkt()}
     if geo.transform is not None:
         json["zarr_conventions"].append(_SPATIAL)
-        corners = [geo.transform * corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
+        corners = [geo.transform @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
         xs, ys = zip(*corners, strict=True)
         json |= {
             "spatial:dimensions": ["y", "x"],
@@ -244,7 +248,10 @@ def _geojson(geo: GeoReference) -> Json:
     return {"type": "FeatureCollection", "features": features}
 
 
-_PLAIN_AXES: Final[dict[str, Json]] = {"X": {"axis": "X", "long_name": "x"}, "Y": {"axis": "Y", "long_name": "y"}}
+_PLAIN_AXES: Final[dict[str, Json]] = {
+    "X": {"axis": "X", "long_name": "x"},
+    "Y": {"axis": "Y", "long_name": "y"},
+}
 
 
 def _xy(geo: GeoReference, height: int, width: int, warnings: list[str]) -> list[Coordinate]:
@@ -253,13 +260,15 @@ def _xy(geo: GeoReference, height: int, width: int, warnings: list[str]) -> list
     if t is None or t.b != 0 or t.d != 0:
         return []
     if max(height, width) > MAX_AXIS:
-        warnings.append(f"an image of {width} x {height} pixels gets no x and y arrays: the limit is {MAX_AXIS}")
+        warnings.append(
+            f"an image of {width} x {height} pixels gets no x and y arrays: the limit is {MAX_AXIS}"
+        )
         return []
     axes = dict(_PLAIN_AXES)
     if geo.crs is not None:
         axes |= {axis["axis"]: axis for axis in geo.crs.cs_to_cf() if axis.get("axis") in axes}
-    x: npt.NDArray[np.float64] = t.c + t.a * (np.arange(width) + 0.5)
-    y: npt.NDArray[np.float64] = t.f + t.e * (np.arange(height) + 0.5)
+    x = t.c + t.a * (np.arange(width) + 0.5)
+    y = t.f + t.e * (np.arange(height) + 0.5)
     return [
         Coordinate("x", ("x",), x, strict_json(axes["X"])),
         Coordinate("y", ("y",), y, strict_json(axes["Y"])),

@@ -24,7 +24,7 @@ class Coordinate:
 
 
 def encode_fill_value(nodata: float, dtype: np.dtype[Any]) -> int | str | list[str]:
-    """Return the ``_FillValue`` attribute as xarray wants it: integers plain, floats as base64 of a float64."""
+    """Return the ``_FillValue`` attribute as xarray wants it: floats as base64 of a float64."""
     if dtype.kind in "iu":
         return int(nodata)
     packed = base64.standard_b64encode(struct.pack("<d", float(nodata))).decode("ascii")
@@ -33,7 +33,7 @@ def encode_fill_value(nodata: float, dtype: np.dtype[Any]) -> int | str | list[s
 
 
 def strict_json(value: Any) -> Any:
-    """Bring a value into strict JSON: NumPy scalars become Python's, numbers that are not finite become text."""
+    """Bring a value into strict JSON: numbers that are not finite become text."""
     if isinstance(value, Mapping):
         return {str(key): strict_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -92,7 +92,9 @@ def authority_code(crs: CRS) -> str | None:
         registered = CRS.from_authority(*authority)
     except CRSError:
         return None
-    same = crs.equals(registered, ignore_axis_order=True) or (crs.is_projected and _same_but_axes(crs, registered))
+    same = crs.equals(registered, ignore_axis_order=True) or (
+        crs.is_projected and _same_but_axes(crs, registered)
+    )
     return code if same and _AUTHORITY_CODE.fullmatch(code) else None
 
 
@@ -163,28 +165,34 @@ _OVERRIDES: Final = (
 
 
 def _projected(keys: GeoKeys, warnings: list[str]) -> CRS:
-    code = keys.code(GeoKey.PROJECTED_CRS)
-    registered = registry.crs(code)
-    if registered is not None and not registered.is_projected:
-        warnings.append(f"ProjectedCRSGeoKey names EPSG:{code}, which is not a projected CRS")
-        registered = None
-    elif registered is None and code not in (None, 0, USER_DEFINED):
-        warnings.append(f"ProjectedCRSGeoKey names EPSG:{code}, which is not registered")
+    registered = _registered_projected(keys, warnings)
     linear = _linear_unit(keys, registered)
     if registered is not None and not any(keys.code(key) is not None for key in _OVERRIDES):
         return _with_unit(registered, linear)
     name = registered.name if registered is not None else _projected_name(keys)
-    special = _special(name)
-    if special is not None:
-        return special
+    return _special(name) or _projected_of_keys(keys, registered, name, linear, warnings)
+
+
+def _registered_projected(keys: GeoKeys, warnings: list[str]) -> CRS | None:
+    code = keys.code(GeoKey.PROJECTED_CRS)
+    registered = registry.crs(code)
+    if registered is not None and not registered.is_projected:
+        warnings.append(f"ProjectedCRSGeoKey names EPSG:{code}, which is not a projected CRS")
+        return None
+    if registered is None and code not in (None, USER_DEFINED):
+        warnings.append(f"ProjectedCRSGeoKey names EPSG:{code}, which is not registered")
+    return registered
+
+
+def _projected_of_keys(
+    keys: GeoKeys, registered: CRS | None, name: str, linear: Unit, warnings: list[str]
+) -> CRS:
+    """Build the CRS from all keys, and return the registered one when it comes out the same."""
     geographic = geographic_crs(keys, _base_crs(keys, registered), ModelType.PROJECTED)
     json = _conversion(keys, registered, geographic, linear)
     if json is None:
-        if registered is not None:
-            warnings.append(f"the projection method is unknown; EPSG:{code} is used as it is registered")
-            return registered
-        warnings.append("the GeoTIFF keys do not define the projection: only the name and the unit are kept")
-        return _engineering(name, linear)
+        warnings.append("the GeoTIFF keys do not define the projection")
+        return registered or _engineering(name, linear)
     warnings.extend(geographic.warnings)
     json |= {"name": name, "base_crs": geographic.json}
     json.pop("id", None)
@@ -193,13 +201,14 @@ def _projected(keys: GeoKeys, warnings: list[str]) -> CRS:
         return _shifted(_official(built, json), geographic)
     if built.equals(registered):
         return registered
+    code = keys.code(GeoKey.PROJECTED_CRS)
     if not _same_but_axes(built, registered):
         warnings.append(f"the GeoTIFF keys contradict EPSG:{code}; the keys are used, as GDAL does")
     return _shifted(CRS.from_json_dict(json | {"id": {"authority": "EPSG", "code": code}}), geographic)
 
 
 def _official(built: CRS, json: Json) -> CRS:
-    """Return the registered CRS that the name of ESRI or of the IAU means, or the built one under its registered name."""
+    """Return the registered CRS that a name of ESRI or the IAU means, or the built one."""
     planetary = "(2015)" in built.name
     if "_" not in built.name and not planetary:
         return built
@@ -279,7 +288,9 @@ def _linear_unit(keys: GeoKeys, registered: CRS | None) -> Unit:
     code = keys.code(GeoKey.PROJ_LINEAR_UNITS)
     if code is None and registered is not None:
         axis = registered.axis_info[0]
-        return Unit(axis.unit_name, axis.unit_conversion_factor, int(axis.unit_code) if axis.unit_code else None)
+        return Unit(
+            axis.unit_name, axis.unit_conversion_factor, int(axis.unit_code) if axis.unit_code else None
+        )
     if code is None:
         code = keys.code(GeoKey.GEOG_LINEAR_UNITS)
     known = registry.unit(code) if code != USER_DEFINED else None

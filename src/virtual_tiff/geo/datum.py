@@ -1,4 +1,4 @@
-"""The geographic part of a CRS: datum, ellipsoid, prime meridian and angular unit, from keys and the EPSG registry."""
+"""The geographic part of a CRS: datum, ellipsoid, prime meridian and angular unit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _TOLERANCE: Final = 1e-10
 class Geographic:
     """The geographic CRS that the keys describe.
 
-    ``json`` is PROJJSON; ``angular`` the unit of the keys' angles; ``towgs84`` the shift to WGS 84 that the file
+    ``json`` is PROJJSON; ``angular`` the unit of the keys' angles; ``towgs84`` the shift to WGS 84 that the
+    file
     declares for a datum unknown to EPSG; ``registered`` says that ``json`` is EPSG's own definition.
     """
 
@@ -56,7 +57,8 @@ def geographic_crs(keys: GeoKeys, base: CRS | None, model: int) -> Geographic:
         json = base.to_json_dict()
         if _same_frame(frame, base, angular):
             return Geographic(json, angular, registered=True, warnings=tuple(warnings))
-        words = f"the GeoTIFF keys contradict EPSG:{keys.code(GeoKey.GEODETIC_CRS) or json.get('id', {}).get('code')}"
+        code = keys.code(GeoKey.GEODETIC_CRS) or json.get("id", {}).get("code")
+        words = f"the GeoTIFF keys contradict EPSG:{code}"
         if model == ModelType.GEOGRAPHIC and _is_dynamic(base):
             warnings.append(f"{words}, which is used as it is registered")
             return Geographic(json, angular, registered=True, warnings=tuple(warnings))
@@ -122,19 +124,8 @@ def _frame(
     if registered is not None and "id" in registered:
         frame["id"] = registered["id"]
     if not known and name:
-        known = registry.official_datum_name(name) != name or _is_registered_datum(name)
+        known = registry.is_datum_name(name)
     return frame, known
-
-
-def _is_registered_datum(name: str) -> bool:
-    from pyproj.crs import Datum
-    from pyproj.exceptions import CRSError
-
-    try:
-        Datum.from_name(name)
-    except CRSError:
-        return False
-    return True
 
 
 def _ellipsoid(
@@ -207,7 +198,8 @@ def _same_axes(mine: tuple[float | None, float | None], theirs: tuple[float | No
     if None in mine or None in theirs:
         return False
     (a, b), (own_a, own_b) = mine, theirs
-    assert a and b and own_a and own_b
+    if not (a and b and own_a and own_b):
+        return False
     flattening, own = 1 - b / a, 1 - own_b / own_a
     return math.isclose(a, own_a, rel_tol=_TOLERANCE) and math.isclose(flattening, own, rel_tol=_TOLERANCE)
 

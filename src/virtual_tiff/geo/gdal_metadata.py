@@ -11,22 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from virtual_tiff.geo.colors import COLOR_NAMES, color_interpretation, color_map
+from virtual_tiff.geo.colors import COLOR_NAMES, COLOR_TAGS, color_interpretation, color_map
 from virtual_tiff.geo.items import GDAL_METADATA, MetadataItem, read_items
+from virtual_tiff.geo.lenient import doubles
 from virtual_tiff.geo.numbers import parse_integer, parse_number
-
-if TYPE_CHECKING:
-    from virtual_tiff.tiff.ifd import Ifd, Tag
+from virtual_tiff.tiff.ifd import Ifd, Tag
 
 GDAL_NODATA: Final = 42113
 XMP: Final = 700
-SAMPLE_FORMAT: Final = 339
-BITS_PER_SAMPLE: Final = 258
 
 _TEXT_TAGS: Final = {
     269: "TIFFTAG_DOCUMENTNAME",
@@ -44,10 +41,10 @@ _SHORT_TAGS: Final = {280: "TIFFTAG_MINSAMPLEVALUE", 281: "TIFFTAG_MAXSAMPLEVALU
 _RESOLUTION_UNIT: Final = 296
 _RESOLUTION_UNITS: Final = {1: "1 (unitless)", 2: "2 (pixels/inch)", 3: "3 (pixels/cm)"}
 
-METADATA_TAGS: Final = frozenset({GDAL_METADATA, GDAL_NODATA, XMP, 320, 338, _RESOLUTION_UNIT}) | frozenset(
-    {*_TEXT_TAGS, *_FLOAT_TAGS, *_SHORT_TAGS}
+METADATA_TAGS: Final = frozenset(
+    {GDAL_METADATA, GDAL_NODATA, XMP, _RESOLUTION_UNIT, *COLOR_TAGS, *_TEXT_TAGS, *_FLOAT_TAGS, *_SHORT_TAGS}
 )
-"""Tags that this module reads beside those of the layout; a caller loads them first when they are deferred."""
+"""Tags that this module reads; a caller loads them first when they are deferred."""
 
 _MAX_BANDS: Final = 65536
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
@@ -57,11 +54,16 @@ _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 class RasterMetadata:
     """What the values of one image mean.
 
-    ``nodata`` is the value of pixels without data, exact for 64-bit integers, and always one that the data type can
-    hold; ``nodata_values`` (one per band) marks pixels whose bands all have these values. ``scales`` and ``offsets``
-    turn stored values into physical ones: stored * scale + offset. Lists per band have one entry for each band.
-    ``color_interpretation`` has the names of rasterio's enum. ``color_map`` has the shape (entries, 4): red, green,
-    blue, alpha from 0 to 255. ``tags`` is GDAL's default domain, ``domains`` the others; XML domains have the one
+    ``nodata`` is the value of pixels without data, exact for 64-bit integers, and always one that the data
+    type can
+    hold; ``nodata_values`` (one per band) marks pixels whose bands all have these values. ``scales`` and
+    ``offsets``
+    turn stored values into physical ones: stored * scale + offset. Lists per band have one entry for each
+    band.
+    ``color_interpretation`` has the names of rasterio's enum. ``color_map`` has the shape (entries, 4): red,
+    green,
+    blue, alpha from 0 to 255. ``tags`` is GDAL's default domain, ``domains`` the others; XML domains have
+    the one
     key "xml". ``category_names`` stays empty for TIFFs: GDAL keeps them in sidecar files.
     """
 
@@ -104,7 +106,9 @@ def band_metadata(ifd: Ifd, dtype: np.dtype[Any], bands: int) -> RasterMetadata:
     if problem:
         warnings.append(problem)
     per_band = _per_band(items, min(max(bands, 1), _MAX_BANDS))
-    tags = _tiff_tags(ifd) | {item.name: item.value for item in items if item.band is None and not item.domain}
+    tags = _tiff_tags(ifd) | {
+        item.name: item.value for item in items if item.band is None and not item.domain
+    }
     nodata = read_nodata(ifd, dtype, warnings)
     band_tags = tuple(map(_band_tags, per_band))
     return RasterMetadata(
@@ -114,7 +118,9 @@ def band_metadata(ifd: Ifd, dtype: np.dtype[Any], bands: int) -> RasterMetadata:
         offsets=tuple(_role_number(band, "offset", 0.0) for band in per_band),
         units=tuple(_role_text(band, "unittype") for band in per_band),
         descriptions=tuple(_role_text(band, "description") for band in per_band),
-        color_interpretation=color_interpretation(ifd, [_role_text(band, "colorinterp") for band in per_band]),
+        color_interpretation=color_interpretation(
+            ifd, [_role_text(band, "colorinterp") for band in per_band]
+        ),
         color_map=color_map(ifd, nodata),
         statistics=tuple(map(_statistics, band_tags)),
         tags=tags,
@@ -196,20 +202,22 @@ def _tiff_tags(ifd: Ifd) -> dict[str, str]:
 
 
 def _first_number(tag: Tag | None) -> float | None:
-    if tag is None or tag.raw is None or tag.type in (2, 7) or tag.count < 1:
-        return None
-    values = tag.array()
-    if values.ndim == 2:
-        numerator, denominator = (int(part) for part in values[0])
-        return numerator / denominator if denominator else 0.0
-    number = float(values[0])
-    return number if math.isfinite(number) else None
+    values = doubles(tag)[:1]
+    return values[0] if values and math.isfinite(values[0]) else (0.0 if values else None)
 
 
-def read_nodata(
-    ifd: Ifd, dtype: np.dtype[Any], warnings: list[str] | None = None
-) -> int | float | None:
-    """Return the nodata value that the data type can hold, as GDAL reads its tag."""
+def read_nodata(ifd: Ifd, dtype: np.dtype[Any], warnings: list[str] | None = None) -> int | float | None:
+    """Return the nodata value that the data type can hold, as GDAL reads its tag.
+
+    Parameters
+    ----------
+    ifd
+        The image.
+    dtype
+        Data type of the decoded samples.
+    warnings
+        A list that takes a sentence when the tag is not usable.
+    """
     tag = ifd.tags.get(GDAL_NODATA)
     text = tag.text().strip() if tag is not None and tag.raw is not None else ""
     if not text:
@@ -232,16 +240,13 @@ def _note(warnings: list[str] | None, sentence: str) -> None:
 
 def _held(number: float, dtype: np.dtype[Any]) -> int | float | None:
     """Return the number as the data type holds it, or None when it cannot."""
-    if dtype.kind == "b":
-        return int(number) if number in (0, 1) else None
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if isinstance(number, float) and not number.is_integer():
-            return None
-        return int(number) if limits.min <= number <= limits.max else None
+    if dtype.kind in "biu":
+        least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        whole = isinstance(number, int) or number.is_integer()
+        return int(number) if whole and least <= number <= most else None
     if not math.isfinite(number) or dtype.itemsize // (2 if dtype.kind == "c" else 1) == 8:
         return float(number)
-    if dtype.itemsize == 4 and dtype.kind == "f" and abs(abs(number) - _FLOAT32_MAX) < 1e-10 * _FLOAT32_MAX:
+    if dtype.itemsize == 4 and abs(abs(number) - _FLOAT32_MAX) < 1e-10 * _FLOAT32_MAX:
         return math.copysign(_FLOAT32_MAX, number)
     part = np.dtype("f4") if dtype.kind == "c" else dtype
     if abs(number) > float(np.finfo(part).max):

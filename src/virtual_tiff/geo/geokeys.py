@@ -11,12 +11,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from virtual_tiff.tiff.ifd import Ifd, Tag
+from virtual_tiff.geo.lenient import doubles, integers
+from virtual_tiff.tiff.ifd import Ifd
 
 KEY_DIRECTORY: Final = 34735
 DOUBLE_PARAMETERS: Final = 34736
@@ -105,7 +103,8 @@ _RESERVED: Final = range(1001)
 class GeoKeys:
     """The keys of one IFD.
 
-    ``version`` is (KeyDirectoryVersion, KeyRevision, MinorRevision): (1, 1, 0) is GeoTIFF 1.0, (1, 1, 1) is 1.1.
+    ``version`` is (KeyDirectoryVersion, KeyRevision, MinorRevision): (1, 1, 0) is GeoTIFF 1.0, (1, 1, 1) is
+    1.1.
     ``warnings`` says why a damaged directory has no ``values``: GDAL then uses none of its keys.
     """
 
@@ -121,7 +120,7 @@ class GeoKeys:
         return value
 
     def double(self, key: GeoKey) -> float | None:
-        """The first number of a key of doubles, or None when it is absent, of another type or not finite."""
+        """The first number of a key of doubles, or None when it is absent or not finite."""
         value = self.values.get(key)
         if isinstance(value, tuple) and value and math.isfinite(value[0]):
             return value[0]
@@ -143,17 +142,6 @@ class GeoKeys:
         return self.version == (1, 1, 0)
 
 
-def doubles_of(tag: Tag | None) -> tuple[float, ...]:
-    """Return the numbers of a tag as floats: empty when it is absent, not loaded or not numeric."""
-    if tag is None or tag.raw is None or tag.type in (2, 7):
-        return ()
-    values = tag.array()
-    if values.ndim == 2:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = values[:, 0] / values[:, 1].astype(np.float64)
-    return tuple(values.astype(np.float64).tolist())
-
-
 def read_geokeys(ifd: Ifd) -> GeoKeys | None:
     """Read the key directory of an IFD.
 
@@ -162,13 +150,10 @@ def read_geokeys(ifd: Ifd) -> GeoKeys | None:
     GeoKeys or None
         None when the IFD has no directory, or one too short to hold its own header.
     """
-    tag = ifd.tags.get(KEY_DIRECTORY)
-    if tag is None or tag.raw is None or tag.type in (2, 5, 7, 10, 11, 12):
-        return None
-    shorts = [int(value) for value in tag.array().tolist()]
+    shorts = integers(ifd, KEY_DIRECTORY)
     if len(shorts) < 4:
         return None
-    numbers = doubles_of(ifd.tags.get(DOUBLE_PARAMETERS))
+    numbers = doubles(ifd.tags.get(DOUBLE_PARAMETERS))
     ascii_tag = ifd.tags.get(ASCII_PARAMETERS)
     letters = (ascii_tag.raw or b"") if ascii_tag is not None else b""
     version = (shorts[0], shorts[1], shorts[2])

@@ -12,18 +12,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from affine import Affine
+from pyproj import CRS
 
 from virtual_tiff.errors import FormatError
 from virtual_tiff.geo.crs import read_crs
-from virtual_tiff.geo.geokeys import GeoKey, GeoKeys, doubles_of, read_geokeys
-
-if TYPE_CHECKING:
-    from pyproj import CRS
-
-    from virtual_tiff.tiff.ifd import Ifd
+from virtual_tiff.geo.geokeys import (
+    ASCII_PARAMETERS,
+    DOUBLE_PARAMETERS,
+    KEY_DIRECTORY,
+    GeoKey,
+    GeoKeys,
+    read_geokeys,
+)
+from virtual_tiff.geo.lenient import doubles, integer
+from virtual_tiff.tiff.ifd import Ifd
 
 IMAGE_WIDTH: Final = 256
 IMAGE_LENGTH: Final = 257
@@ -31,6 +36,11 @@ PIXEL_SCALE: Final = 33550
 TIE_POINTS: Final = 33922
 MATRIX: Final = 34264
 RPC_COEFFICIENTS: Final = 50844
+
+GEOREFERENCE_TAGS: Final = frozenset(
+    {PIXEL_SCALE, TIE_POINTS, MATRIX, RPC_COEFFICIENTS, KEY_DIRECTORY, DOUBLE_PARAMETERS, ASCII_PARAMETERS}
+)
+"""Tags that this module reads beside the image's size; a caller loads them first when they are deferred."""
 
 _PIXEL_IS_POINT: Final = 2
 _MAX_GCPS: Final = 100_000
@@ -53,8 +63,10 @@ class GeoReference:
 
     ``transform`` maps (column, row) of pixel *corners* to coordinates of ``crs``, for PixelIsPoint files too.
     ``crs`` belongs to ``transform``: files with ground control points have ``gcps`` and ``gcps_crs`` instead.
-    ``full_crs`` keeps the vertical part that ``crs`` loses when a file declares GeoTIFF 1.0. ``rpcs`` has the names
-    of GDAL's RPC metadata. ``z_scale`` and ``z_offset`` turn stored values into heights when the tie point says how.
+    ``full_crs`` keeps the vertical part that ``crs`` loses when a file declares GeoTIFF 1.0. ``rpcs`` has
+    the names
+    of GDAL's RPC metadata. ``z_scale`` and ``z_offset`` turn stored values into heights when the tie point
+    says how.
     ``warnings`` are sentences for a person.
     """
 
@@ -81,21 +93,29 @@ def georeference(ifd: Ifd, main: Ifd | None = None) -> GeoReference:
     ifd
         The image.
     main
-        For an overview or a mask: the full image whose tags it inherits. Pixels are scaled by the quotients of
+        For an overview or a mask: the full image whose tags it inherits. Pixels are scaled by the quotients
+        of
         both widths and of both heights.
 
     Returns
     -------
     GeoReference
         Damaged or contradictory tags end in its ``warnings``.
+
+    Raises
+    ------
+    FormatError
+        ``bad-geometry`` when an overview or its main image has no size.
     """
     if main is not None and main is not ifd:
         return _scaled(georeference(main), *_ratios(ifd, main))
     keys = read_geokeys(ifd)
     warnings: list[str] = []
     is_point = keys is not None and keys.code(GeoKey.GT_RASTER_TYPE) == _PIXEL_IS_POINT
-    transform = _transform(ifd, is_point, warnings)
-    gcps = () if transform is not None else _gcps(ifd, is_point)
+    transform = _transform(ifd, warnings)
+    gcps = () if transform is not None else _gcps(ifd, 0.5 if is_point else 0.0)
+    if transform is not None and is_point:
+        transform @= Affine.translation(-0.5, -0.5)
     reading = read_crs(keys)
     z_scale, z_offset = _heights(ifd, reading.crs)
     return GeoReference(
@@ -123,10 +143,10 @@ def _finite(values: tuple[float, ...]) -> bool:
     return all(map(math.isfinite, values))
 
 
-def _transform(ifd: Ifd, is_point: bool, warnings: list[str]) -> Affine | None:
-    scale = doubles_of(ifd.tags.get(PIXEL_SCALE))
-    ties = doubles_of(ifd.tags.get(TIE_POINTS))
-    matrix = doubles_of(ifd.tags.get(MATRIX))
+def _transform(ifd: Ifd, warnings: list[str]) -> Affine | None:
+    scale = doubles(ifd.tags.get(PIXEL_SCALE))
+    ties = doubles(ifd.tags.get(TIE_POINTS))
+    matrix = doubles(ifd.tags.get(MATRIX))
     if len(scale) >= 2 and scale[0] != 0 and scale[1] != 0:
         if len(ties) < 6:
             return None
@@ -138,7 +158,7 @@ def _transform(ifd: Ifd, is_point: bool, warnings: list[str]) -> Affine | None:
     if not _finite(tuple(found)[:6]):
         warnings.append("the georeferencing tags hold numbers that are not finite and are left out")
         return None
-    return found * Affine.translation(-0.5, -0.5) if is_point else found
+    return found
 
 
 def _from_tie_point(scale: tuple[float, ...], ties: tuple[float, ...], warnings: list[str]) -> Affine:
@@ -150,9 +170,8 @@ def _from_tie_point(scale: tuple[float, ...], ties: tuple[float, ...], warnings:
     return Affine(step_x, 0.0, x - col * step_x, 0.0, step_y, y - row * step_y)
 
 
-def _gcps(ifd: Ifd, is_point: bool) -> tuple[GroundControlPoint, ...]:
-    ties = doubles_of(ifd.tags.get(TIE_POINTS))
-    shift = 0.5 if is_point else 0.0
+def _gcps(ifd: Ifd, shift: float) -> tuple[GroundControlPoint, ...]:
+    ties = doubles(ifd.tags.get(TIE_POINTS))
     count = min(len(ties) // 6, _MAX_GCPS)
     rows = (ties[start : start + 6] for start in range(0, 6 * count, 6))
     return tuple(GroundControlPoint(p[0] + shift, p[1] + shift, p[3], p[4], p[5]) for p in rows if _finite(p))
@@ -160,8 +179,8 @@ def _gcps(ifd: Ifd, is_point: bool) -> tuple[GroundControlPoint, ...]:
 
 def _heights(ifd: Ifd, crs: CRS | None) -> tuple[float | None, float | None]:
     """Return scale and offset of heights, which GDAL takes from the tie point when the CRS has heights."""
-    scale = doubles_of(ifd.tags.get(PIXEL_SCALE))
-    ties = doubles_of(ifd.tags.get(TIE_POINTS))
+    scale = doubles(ifd.tags.get(PIXEL_SCALE))
+    ties = doubles(ifd.tags.get(TIE_POINTS))
     if crs is None or len(scale) < 3 or len(ties) < 6 or not _finite((*scale[:3], *ties[:6])):
         return None, None
     if 0 in scale[:2] or (scale[2] == 0 and ties[2] == 0 and ties[5] == 0) or not _has_heights(crs):
@@ -191,7 +210,7 @@ _RPC_VECTORS: Final = ("LINE_NUM_COEFF", "LINE_DEN_COEFF", "SAMP_NUM_COEFF", "SA
 
 
 def _rpcs(ifd: Ifd) -> dict[str, float | tuple[float, ...]] | None:
-    values = doubles_of(ifd.tags.get(RPC_COEFFICIENTS))
+    values = doubles(ifd.tags.get(RPC_COEFFICIENTS))
     if len(values) != 92 or not _finite(values):
         return None
     rpcs: dict[str, float | tuple[float, ...]] = dict(zip(_RPC_SCALARS, values, strict=False))
@@ -202,16 +221,16 @@ def _rpcs(ifd: Ifd) -> dict[str, float | tuple[float, ...]] | None:
 
 def _ratios(ifd: Ifd, main: Ifd) -> tuple[float, float]:
     """Return the pixels of the main image per pixel of this one, along x and y."""
-    sizes = [part.integer(tag, 0) for tag in (IMAGE_WIDTH, IMAGE_LENGTH) for part in (main, ifd)]
+    sizes = [integer(part, tag, 0) for tag in (IMAGE_WIDTH, IMAGE_LENGTH) for part in (main, ifd)]
     if min(sizes) <= 0:
-        found = f"an image of {sizes[1]} x {sizes[3]} pixels cannot be an overview of {sizes[0]} x {sizes[2]} pixels"
+        found = f"{sizes[1]} x {sizes[3]} pixels cannot be an overview of {sizes[0]} x {sizes[2]} pixels"
         raise FormatError(found, feature="bad-geometry", ifd=ifd.path)
     return sizes[0] / sizes[1], sizes[2] / sizes[3]
 
 
 def _scaled(full: GeoReference, ratio_x: float, ratio_y: float) -> GeoReference:
     """Return the georeference of an overview, whose pixels cover ``ratio_x`` by ``ratio_y`` pixels."""
-    transform = full.transform * Affine.scale(ratio_x, ratio_y) if full.transform is not None else None
+    transform = full.transform @ Affine.scale(ratio_x, ratio_y) if full.transform is not None else None
     gcps = tuple(replace(gcp, col=gcp.col / ratio_x, row=gcp.row / ratio_y) for gcp in full.gcps)
     rpcs = dict(full.rpcs) if full.rpcs is not None else None
     if rpcs is not None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-from xml.etree.ElementTree import ParseError
+from typing import Final
+from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
-    from virtual_tiff.tiff.ifd import Ifd
+from virtual_tiff.tiff.ifd import Ifd
 
 GDAL_METADATA: Final = 42112
 MAX_XML_BYTES: Final = 16 * 2**20
@@ -37,14 +34,20 @@ def read_items(ifd: Ifd) -> tuple[list[MetadataItem], str | None]:
     if tag is None or not tag.raw:
         return [], None
     if len(tag.raw) > MAX_XML_BYTES:
-        return [], f"the GDAL_METADATA tag has {len(tag.raw)} bytes, more than {MAX_XML_BYTES}, and is ignored"
+        return (
+            [],
+            f"the GDAL_METADATA tag has {len(tag.raw)} bytes, more than {MAX_XML_BYTES}, and is ignored",
+        )
     text = tag.text().strip()
     if not text:
         return [], None
     try:
         root = fromstring(_without_declaration(text), forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError) as error:
-        return [], f"the GDAL_METADATA tag is not usable XML ({str(error)[:80] or type(error).__name__}) and is ignored"
+        return (
+            [],
+            f"the GDAL_METADATA tag is not usable XML ({str(error)[:80]}) and is ignored",
+        )
     if root.tag != "GDALMetadata":
         return [], f"the GDAL_METADATA tag holds <{root.tag[:40]}> instead of <GDALMetadata> and is ignored"
     found = (_item(element) for element in list(root)[:MAX_ITEMS] if element.tag.lower() == "item")
@@ -82,7 +85,7 @@ def _unescape(text: str) -> str:
         entity = match[1]
         if not entity.startswith("#"):
             return _ENTITIES[entity]
-        code = int(entity[2:], 16) if entity[1] == "x" else int(entity[1:])
+        code = int(entity.removeprefix("#x"), 16) if entity[1] == "x" else int(entity[1:])
         return chr(code) if 0 < code < 0xD800 or 0xE000 <= code < 0x110000 else match[0]
 
     return _ENTITY.sub(resolve, text)

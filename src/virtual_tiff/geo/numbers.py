@@ -26,9 +26,9 @@ _LONGEST: Final = 400
 
 
 def parse_number(text: str) -> float | None:
-    """Return the number at the start of a text, as C's ``strtod`` and Microsoft's forms of it; None when there is none.
+    """Return the number at the start of a text, or None when there is none.
 
-    A decimal comma counts as a point, as in GDAL.
+    Microsoft's forms of infinity and NaN are known; a decimal comma counts as a point, as in GDAL.
     """
     text = text.strip()[:_LONGEST]
     special = _SPECIAL.get(text.lower().rstrip("0123456789") if "#" in text else text.lower())
@@ -45,7 +45,7 @@ def parse_number(text: str) -> float | None:
 
 
 def parse_integer(text: str, *, signed: bool) -> int | None:
-    """Return the integer at the start of a text exactly, clamped to 64 bits, as C's ``strtoll`` and ``strtoull`` do."""
+    """Return the integer at the start of a text exactly, clamped to 64 bits as in C."""
     match = _INTEGER.match(text.strip()[:_LONGEST])
     if match is None:
         return None

@@ -31,7 +31,7 @@ _SCALE_NAT: Final = (GeoKey.SCALE_AT_NAT_ORIGIN,)
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a method in WKT 1: the first of ``keys`` that is present gives its value, in the file's units."""
+    """A parameter in WKT 1: the first of ``keys`` that is present gives its value, in the file's units."""
 
     name: str
     keys: tuple[GeoKey, ...]
@@ -85,7 +85,7 @@ _MERCATOR_2SP: Final = ("Mercator_2SP", (_SP1, *_ORIGIN, *_FALSE))
 
 
 def projected_from_method(keys: GeoKeys, method: int, angular: Unit, linear: Unit) -> Json | None:
-    """Return the PROJJSON of a projected CRS whose ``conversion`` and ``coordinate_system`` are those of the keys.
+    """Return the PROJJSON of a projected CRS whose conversion and axes are those of the keys.
 
     Its base CRS is a placeholder. None when the method is unknown or PROJ refuses the parameters.
     """

@@ -1,4 +1,4 @@
-"""Look-ups in PROJ's copy of the EPSG registry, as PROJJSON; what is not there is None, never an exception."""
+"""Look-ups in PROJ's copy of the EPSG registry, as PROJJSON; what is not there is None."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 from pyproj import CRS
-from pyproj.crs import CoordinateOperation, Datum, Ellipsoid, PrimeMeridian
+from pyproj.crs import CoordinateOperation, Datum, Ellipsoid, PrimeMeridian  # type: ignore[attr-defined] # documented there
 from pyproj.database import get_units_map
 from pyproj.exceptions import CRSError
+
+from virtual_tiff.geo.geokeys import USER_DEFINED
 
 type Json = dict[str, Any]
 
@@ -38,14 +40,10 @@ class Unit:
         return json
 
 
-def _known(code: int | None) -> bool:
-    return code is not None and 0 < code < 32767
-
-
 @lru_cache(maxsize=512)
 def crs(code: int | None) -> CRS | None:
     """Return the CRS with an EPSG code."""
-    if not _known(code):
+    if code is None or not 0 < code < USER_DEFINED:
         return None
     try:
         return CRS.from_epsg(code)
@@ -53,8 +51,10 @@ def crs(code: int | None) -> CRS | None:
         return None
 
 
-def _json(kind: type[CoordinateOperation | Datum | Ellipsoid | PrimeMeridian], code: int | None) -> Json | None:
-    if not _known(code):
+def _json(
+    kind: type[CoordinateOperation | Datum | Ellipsoid | PrimeMeridian], code: int | None
+) -> Json | None:
+    if code is None or not 0 < code < USER_DEFINED:
         return None
     try:
         json: Json = kind.from_epsg(code).to_json_dict()
@@ -123,6 +123,16 @@ def official_datum_name(name: str) -> str:
         return str(Datum.from_name(name, auth_name="EPSG").name).removesuffix(" ensemble")
     except CRSError:
         return name
+
+
+@lru_cache(maxsize=128)
+def is_datum_name(name: str) -> bool:
+    """Whether any registry knows a datum by that name."""
+    try:
+        Datum.from_name(name)
+    except CRSError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=128)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyproj import CRS
-from pyproj.crs import Datum
+from pyproj.crs import Datum  # type: ignore[attr-defined] # documented there
 from pyproj.exceptions import CRSError
 
 from virtual_tiff.geo import registry
@@ -19,7 +19,7 @@ _WGS84_ELLIPSOID: Final = 6030
 
 @dataclass(frozen=True)
 class Vertical:
-    """A vertical CRS as PROJJSON with the name of its unit; ``geographic_3d`` replaces the horizontal CRS instead."""
+    """A vertical CRS and its unit; or ``geographic_3d``, which replaces the horizontal CRS."""
 
     json: Json | None
     unit: str | None = None
@@ -43,13 +43,15 @@ def vertical_part(keys: GeoKeys, horizontal: CRS, warnings: list[str]) -> Vertic
         return Vertical(None, geographic_3d=ellipsoidal)
     if horizontal.is_geocentric or (horizontal.is_engineering and not units):
         return None
-    if 0 < crs < USER_DEFINED:
-        found = registry.crs(crs)
-        if found is None or not found.is_vertical or found.is_compound:
-            warnings.append(f"VerticalGeoKey names EPSG:{crs}, which is not a vertical CRS; it is left out")
-            return None
-        return Vertical(found.to_json_dict(), found.axis_info[0].unit_name, registered=True)
-    return _described(keys, datum, units)
+    return _registered(crs, warnings) if 0 < crs < USER_DEFINED else _described(keys, datum, units)
+
+
+def _registered(crs: int, warnings: list[str]) -> Vertical | None:
+    found = registry.crs(crs)
+    if found is None or not found.is_vertical or found.is_compound:
+        warnings.append(f"VerticalGeoKey names EPSG:{crs}, which is not a vertical CRS; it is left out")
+        return None
+    return Vertical(found.to_json_dict(), found.axis_info[0].unit_name, registered=True)
 
 
 def _old_codes(keys: GeoKeys, crs: int, datum: int) -> tuple[int, int]:
@@ -86,7 +88,9 @@ def _geographic_3d(horizontal: CRS, crs: int, datum: int) -> CRS | None:
 def _described(keys: GeoKeys, datum: int, units: int) -> Vertical:
     """Return a vertical CRS that is not registered."""
     citation = keys.text(GeoKey.VERTICAL_CITATION) or ""
-    name = citation.removeprefix("VCS Name = ").split("|")[0] if citation.startswith("VCS Name = ") else citation
+    name = (
+        citation.removeprefix("VCS Name = ").split("|")[0] if citation.startswith("VCS Name = ") else citation
+    )
     frame: Json = {"type": "VerticalReferenceFrame", "name": "unknown"}
     registered = registry.vertical_datum(datum)
     if registered is None and datum == USER_DEFINED and name:
