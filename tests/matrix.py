@@ -110,9 +110,7 @@ class _Pairs:
         self.random = random.Random(20)
 
     def choose(self, core: Core) -> Rest:
-        best = max(
-            self.random.sample(self.rests, 24), key=lambda rest: len(self._pairs(core, rest) - self.seen)
-        )
+        best = max(self.random.sample(self.rests, 24), key=lambda rest: len(self._pairs(core, rest) - self.seen))
         self.seen |= self._pairs(core, best)
         return best
 
@@ -144,9 +142,7 @@ def case(core: Core, rest: Rest) -> Case:
     return Case(f"{name}{' sparse ' + sparse if sparse else ''}", pixels, recipe)
 
 
-def _sparse(
-    kind: str, planar: bool, bands: int, shape: tuple[int, ...], options: Mapping[str, Any]
-) -> frozenset[int]:
+def _sparse(kind: str, planar: bool, bands: int, shape: tuple[int, ...], options: Mapping[str, Any]) -> frozenset[int]:
     total = sum(1 for _ in places(shape, Recipe(planar=planar, **options)))
     if kind == "all":
         return frozenset(range(total))

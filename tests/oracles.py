@@ -208,9 +208,7 @@ def canonical(pixels: Pixels) -> Pixels:
         return pixels.astype(np.uint8)
     if kind in "iu":
         low, high = (int(pixels.min()), int(pixels.max())) if pixels.size else (0, 0)
-        dtype = (
-            np.min_scalar_type(high) if low >= 0 else np.promote_types(np.min_scalar_type(low), _signed(high))
-        )
+        dtype = np.min_scalar_type(high) if low >= 0 else np.promote_types(np.min_scalar_type(low), _signed(high))
         return np.ascontiguousarray(pixels, dtype)
     wide = np.ascontiguousarray(pixels, np.complex128 if kind == "c" else np.float64)
     parts = wide.view(np.float64)

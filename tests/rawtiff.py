@@ -221,9 +221,7 @@ def predict_bytes(row: Pixels, bits: int) -> bytes:
     if bits == 24:
         planes = float24(row).reshape(-1, 3)
     else:
-        planes = (
-            row.astype(row.dtype.newbyteorder(">")).reshape(-1).view(np.uint8).reshape(columns * samples, -1)
-        )
+        planes = row.astype(row.dtype.newbyteorder(">")).reshape(-1).view(np.uint8).reshape(columns * samples, -1)
     flat = np.ascontiguousarray(planes.T).reshape(-1)
     result = flat.copy()
     result[samples:] -= flat[:-samples]
@@ -271,9 +269,7 @@ def pack_bits(row: Pixels, bits: tuple[int, ...]) -> bytes:
     for sample, depth in enumerate(depths):
         shifts = np.arange(depth - 1, -1, -1, dtype=np.uint64)
         planes.append((values[:, sample, None] >> shifts) & np.uint64(1))
-    return (
-        np.packbits(np.concatenate(planes, axis=1).astype(np.uint8).reshape(-1)).tobytes() if columns else b""
-    )
+    return np.packbits(np.concatenate(planes, axis=1).astype(np.uint8).reshape(-1)).tobytes() if columns else b""
 
 
 def _complex_integers(samples: Pixels, bits: int) -> Pixels:

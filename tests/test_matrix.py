@@ -33,6 +33,4 @@ def test_images_are_read_as_they_were_written(
         if "agrees" not in said.values() and not any(layout in case.name for layout in WITHOUT_WITNESS):
             unattested.append(f"{case.name}: {said}")
     assert not failures, f"{len(failures)} of {len(by_compression[compression])}\n" + "\n".join(failures)
-    assert not unattested, "the writer of the tests is wrong, or its files are too odd\n" + "\n".join(
-        unattested
-    )
+    assert not unattested, "the writer of the tests is wrong, or its files are too odd\n" + "\n".join(unattested)
