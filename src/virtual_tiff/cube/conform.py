@@ -28,7 +28,7 @@ def check_conform(headers: Sequence[FileHeader]) -> None:
     differences = find_differences(headers)
     if not differences:
         return
-    urls = [header.url for header in headers]
+    urls = [header.place.plain for header in headers]
     names = dict(zip(urls, short_names(urls), strict=True))
     # Fields that part the files in the same way are told together.
     partitions: dict[tuple[tuple[str, ...], ...], list[str]] = defaultdict(list)
@@ -47,7 +47,7 @@ def find_differences(headers: Sequence[FileHeader]) -> dict[str, Groups]:
     for field in fields:
         groups: Groups = defaultdict(list)
         for header in headers:
-            groups[header.traits.get(field, _ABSENT)].append(header.url)
+            groups[header.traits.get(field, _ABSENT)].append(header.place.plain)
         if len(groups) > 1:
             differences[field] = dict(sorted(groups.items(), key=lambda item: -len(item[1])))
     if "codecs" in differences:  # then the fields of the codecs say nothing new

@@ -53,7 +53,7 @@ def expand_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[Location]:
             listed.update((place.url, place) for line in _lines(Path(text[1:])) for place in _expand(line))
         else:
             named.update((place.url, place) for place in _expand(text))
-    ordered = {place.url: place for place in sorted(named.values(), key=lambda place: natural_key(place.url))}
+    ordered = {place.url: place for place in sorted(named.values(), key=lambda place: natural_key(place.plain))}
     files = list((ordered | listed).values())
     if not files:
         raise SourceError(

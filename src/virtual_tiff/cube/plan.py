@@ -117,7 +117,7 @@ def plan_stack(
     first = headers[0].array
     _check_names(dim, name, first.dimension_names)
     check_conform(headers)
-    labels = short_names([header.url for header in headers])
+    labels = short_names([header.place.plain for header in headers])
     template = stacked(first, len(headers), dim)
     described = shared_conventions(
         headers, shape=template.shape, dims=template.dimension_names, value_attributes=value_attributes

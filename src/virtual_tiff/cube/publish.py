@@ -248,7 +248,7 @@ def round_up(time: datetime) -> datetime:
 
 def commit_message(plan: CubePlan) -> str:
     """What came in, with the names of the files."""
-    names = short_names([header.url for header in plan.headers])
+    names = short_names([header.place.plain for header in plan.headers])
     listed = names[:_MAX_LISTED]
     if len(names) > len(listed):
         listed.append(f"... and {len(names) - len(listed)} more, listed in _sources")

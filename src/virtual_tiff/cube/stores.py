@@ -66,6 +66,11 @@ class Location:
         return self.root.partition(":")[0]
 
     @property
+    def plain(self) -> str:
+        """The URL without percent-encoding: for people, and to sort by."""
+        return self.root + self.path
+
+    @property
     def local(self) -> Path | None:
         """The path of a local file, or None."""
         return Path("/" + self.path) if self.scheme == "file" else None

@@ -1,0 +1,109 @@
+"""Many headers at once: order, failures, progress, requests, event loops, forks."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.archives import make_archive, make_tiff, run_python
+from tests.servers import FaultServer
+from virtual_tiff.cube.inputs import expand_inputs
+from virtual_tiff.cube.scan import Scan, ScanProgress, parse_ifd, scan, scan_async
+from virtual_tiff.errors import SourceError, UsageError
+
+
+def test_headers_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+    make_archive(tmp_path, 12)
+    found = scan([tmp_path], concurrency=5)
+    assert [header.place.path.rpartition("/")[2] for header in found.headers] == [f"s{i}.tif" for i in range(12)]
+    assert not found.failures
+    found.check()
+
+
+def test_failures_are_collected(tmp_path: Path) -> None:
+    make_archive(tmp_path, 3)
+    (tmp_path / "s1.tif").write_bytes(b"no tiff at all")
+    seen: list[ScanProgress] = []
+    found = scan([tmp_path, tmp_path / "gone.tif"], on_progress=seen.append)
+    assert len(found.headers) == 2
+    assert {failure.error.feature for failure in found.failures} == {"not-a-tiff", "not-found"}
+    assert all(failure.place.url in str(failure.error) for failure in found.failures)
+    assert [progress.done for progress in seen] == [1, 2, 3, 4]
+    assert seen[-1] == ScanProgress(done=4, failed=2, total=4)
+    with pytest.raises(type(found.failures[0].error)):
+        found.check()
+
+
+def test_a_small_cog_takes_one_request(faults: FaultServer) -> None:
+    make_archive(faults.root, 4)
+    found = scan([f"{faults.url}s{index}.tif" for index in range(4)])
+    assert len(found.headers) == 4
+    assert len(faults.log) == len(faults.gets()) == 4
+
+
+def test_concurrency_is_bounded(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        scan([make_one(tmp_path)], concurrency=0)
+
+
+def make_one(folder: Path) -> Path:
+    make_tiff(folder / "one.tif")
+    return folder / "one.tif"
+
+
+async def test_it_runs_inside_an_event_loop_both_ways(tmp_path: Path) -> None:
+    make_archive(tmp_path, 3)
+    places = expand_inputs([tmp_path])
+    from_thread = scan([tmp_path])
+    awaited, again = await asyncio.gather(scan_async(places), scan_async(places))
+    for found in (awaited, again):
+        assert isinstance(found, Scan)
+        assert [header.url for header in found.headers] == [header.url for header in from_thread.headers]
+
+
+def test_a_server_that_fails_now_and_then_is_asked_again(faults: FaultServer) -> None:
+    make_archive(faults.root, 6)
+    faults.faults.every = 4
+    assert len(scan([f"{faults.url}s{index}.tif" for index in range(6)], concurrency=2).headers) == 6
+
+
+def test_a_forked_process_is_refused(tmp_path: Path) -> None:
+    make_archive(tmp_path, 1)
+    script = f"""
+import os, sys, warnings
+from virtual_tiff.cube.scan import scan
+from virtual_tiff.errors import SourceError
+scan([{str(tmp_path)!r}])
+warnings.simplefilter("ignore")
+child = os.fork()
+if child == 0:
+    try:
+        scan([{str(tmp_path)!r}])
+    except SourceError as error:
+        os._exit(7 if error.feature == "forked" else 8)
+    os._exit(9)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run_python(script).strip() == "7"
+
+
+def test_ifd_paths() -> None:
+    assert parse_ifd("3") == 3
+    assert parse_ifd("3.0") == (3, 0)
+    for text in ("", "x", "-1", "1.", "1..2"):
+        with pytest.raises(UsageError):
+            parse_ifd(text)
+
+
+def test_an_ifd_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    make_archive(tmp_path, 1)
+    (failure,) = scan([tmp_path], ifd=4).failures
+    assert failure.error.feature == "no-such-ifd"
+
+
+def test_unreachable_servers_are_a_failure_of_each_file(tmp_path: Path) -> None:
+    (failure,) = scan(["http://127.0.0.1:1/a.tif"]).failures
+    assert isinstance(failure.error, SourceError)
+    assert failure.error.feature == "unreachable"
