@@ -99,9 +99,7 @@ def roundtrip(image: npt.NDArray[Any], **options: Any) -> npt.NDArray[Any]:
 def wrap(encoded: bytes, config: SegmentConfig) -> bytes:
     """Return a TIFF whose only strip is the segment, for other decoders to read."""
     order = "<" if config.byte_order == "little" else ">"
-    bits = (
-        config.bits_per_sample if len(config.bits_per_sample) > 1 else config.bits_per_sample * config.samples
-    )
+    bits = config.bits_per_sample if len(config.bits_per_sample) > 1 else config.bits_per_sample * config.samples
     photometric = 2 if bits == (5, 6, 5) else 1
     tags: list[tuple[int, str, tuple[int, ...]]] = [
         (256, "I", (config.columns,)),
@@ -130,9 +128,7 @@ def wrap(encoded: bytes, config: SegmentConfig) -> bytes:
             body += raw
             raw = struct.pack(f"{order}I", 8 + len(body) - len(raw))
             body += bytes(len(body) % 2)
-        entries += struct.pack(f"{order}HHI", code, 3 if kind == "H" else 4, len(values)) + raw.ljust(
-            4, b"\0"
-        )
+        entries += struct.pack(f"{order}HHI", code, 3 if kind == "H" else 4, len(values)) + raw.ljust(4, b"\0")
     mark = b"II" if order == "<" else b"MM"
     head = mark + struct.pack(f"{order}HI", 42, 8 + len(body))
     return head + body + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)

@@ -128,9 +128,7 @@ def test_zarr_v2_reads_through_numcodecs() -> None:
         "fill_value": 0,
         "order": "C",
     }
-    entries = {".zarray": json.dumps(v2).encode()} | {
-        f"{row}.0.0": part for row, part in enumerate(segments())
-    }
+    entries = {".zarray": json.dumps(v2).encode()} | {f"{row}.0.0": part for row, part in enumerate(segments())}
     prototype = zarr.core.buffer.default_buffer_prototype()
     store = MemoryStore({key: prototype.buffer.from_bytes(value) for key, value in entries.items()})
     array = zarr.open_array(store, mode="r", zarr_format=2)

@@ -89,9 +89,7 @@ GDAL_READS += [(32, 5), (64, 5), (64, 6), (128, 6)]
 def test_any_bytes_decode_as_gdal_decodes_them(
     bits: int, sample_format: int, order: Order, fill_order: int, samples: int
 ) -> None:
-    config = config_for(
-        bits, sample_format=sample_format, byte_order=order, fill_order=fill_order, samples=samples
-    )
+    config = config_for(bits, sample_format=sample_format, byte_order=order, fill_order=fill_order, samples=samples)
     raw = random_bytes(config)
     ours, theirs = ask_us(raw, config), ask_gdal(raw, config)
     if bits == 1:  # GDAL has no bool

@@ -53,9 +53,7 @@ SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 6))
 def test_horizontal_in_every_width_and_order(
     shape: tuple[int, int, int], bits: int, order: Order, compression: int, seed: int
 ) -> None:
-    words = np.frombuffer(
-        np.random.default_rng(seed).bytes(bits // 8 * int(np.prod(shape))), f"<u{bits // 8}"
-    )
+    words = np.frombuffer(np.random.default_rng(seed).bytes(bits // 8 * int(np.prod(shape))), f"<u{bits // 8}")
     words = words.reshape(shape)
     stored = difference(words).astype(f"{'>' if order == 'big' else '<'}u{bits // 8}")
     config = SegmentConfig(

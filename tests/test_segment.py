@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -45,9 +46,7 @@ def random_image(dtype: str, shape: tuple[int, ...], seed: int) -> npt.NDArray[A
 @st.composite
 def written(draw: st.DrawFn) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Draw an image and how tifffile shall write it."""
-    dtype = draw(
-        st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16"])
-    )
+    dtype = draw(st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16"]))
     compression = draw(st.sampled_from(list(COMPRESSIONS)))
     kind = np.dtype(dtype).kind
     predictors: list[int | None] = [None]
@@ -118,9 +117,7 @@ def test_segments_that_gdal_writes_decode_to_the_image(
         "interleave": interleave,
     }
     with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff", width=37, height=50, count=3, dtype=dtype, blockysize=16, **options
-        ) as target:
+        with memory.open(driver="GTiff", width=37, height=50, count=3, dtype=dtype, blockysize=16, **options) as target:
             target.write(image)
         with memory.open() as source:
             expected = source.read()
@@ -269,14 +266,10 @@ def test_random_bytes_raise_nothing_but_decode_errors(
 def test_threads_decode_at_the_same_time() -> None:
     rng = np.random.default_rng(3)
     images = [rng.integers(0, 9, (64, 64), "u2") for _ in range(24)]
-    config = SegmentConfig(
-        compression=8, columns=64, rows=64, bits_per_sample=(16,), predictor=2, byte_order="big"
-    )
+    config = SegmentConfig(compression=8, columns=64, rows=64, bits_per_sample=(16,), predictor=2, byte_order="big")
     segments = [encode(imagecodecs.delta_encode(image).astype(">u2").tobytes(), 8) for image in images]
     with ThreadPoolExecutor(8) as pool:
-        for image, decoded in zip(
-            images, pool.map(lambda s: decode_segment(s, config), segments), strict=True
-        ):
+        for image, decoded in zip(images, pool.map(lambda s: decode_segment(s, config), segments), strict=True):
             np.testing.assert_array_equal(decoded.view("<u2").reshape(64, 64), image)
 
 
@@ -294,6 +287,40 @@ def test_configuration_survives_json() -> None:
     assert SegmentConfig.from_json(config.to_json()) == config
     assert hash(SegmentConfig.from_json(config.to_json())) == hash(config)
     assert PLAIN.to_json() == {"compression": 1, "columns": 4, "rows": 3}
+
+
+def test_pickles_hold_no_hash_of_this_process() -> None:
+    config = replace(PLAIN, samples=3)
+    assert hash(config) == hash(replace(PLAIN, samples=3))
+    copied = pickle.loads(pickle.dumps(config))  # noqa: S301 - our own bytes
+    assert copied == config
+    assert vars(copied) == {name: getattr(config, name) for name in SegmentConfig.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("compression", sorted(table.MODULES))
+def test_every_compression_of_the_table_has_a_kernel(compression: int) -> None:
+    found = table.kernel(compression)
+    assert found is not None
+    assert found[0] == ("stream" if table.MODULES[compression] == "streams" else "image")
+
+
+def test_palette_becomes_rgb_when_asked() -> None:
+    colors = np.arange(48, dtype="<u2").reshape(3, 16) * 257
+    config = SegmentConfig(
+        compression=8,
+        columns=3,
+        rows=2,
+        last_rows=1,
+        bits_per_sample=(4,),
+        photometric=3,
+        color="rgb",
+        color_map=colors.tobytes(),
+    )
+    decoded = decode_segment(encode(b"\x01\x20", 8), config)
+    assert decoded.reshape(2, 3, 3).tolist() == [[[0, 16, 32], [1, 17, 33], [2, 18, 34]], [[0, 0, 0]] * 3]
+    with pytest.raises(DecodeError) as caught:
+        decode_segment(b"1234", replace(config, photometric=1))
+    assert caught.value.feature == "codec-config"
 
 
 @pytest.mark.parametrize(

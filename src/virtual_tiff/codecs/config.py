@@ -73,6 +73,10 @@ class SegmentConfig:
     def __hash__(self) -> int:
         return self._hash
 
+    def __getstate__(self) -> dict[str, Any]:
+        # hashes are those of one process, and everything else that is cached follows from the fields
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
     @cached_property
     def _hash(self) -> int:
         # asked for with every segment, to find the kernel

@@ -43,9 +43,7 @@ def find_kernel(config: SegmentConfig) -> tuple[str, Any]:
         raise _refusal(f"fill_order = {config.fill_order}")
     predicted = config.compression in table.PREDICTED and predictor.allows(config)
     if config.predictor != 1 and not predicted:
-        raise _refusal(
-            f"predictor = {config.predictor} with compression {config.compression} and such samples"
-        )
+        raise _refusal(f"predictor = {config.predictor} with compression {config.compression} and such samples")
     if found[0] == "stream" and not packing.allows(config):
         raise _refusal(f"bits_per_sample = {config.bits_per_sample} with subsampling {config.subsampling}")
     if config.dtype is None:  # pragma: no cover - asking for it is the check

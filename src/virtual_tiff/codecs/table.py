@@ -24,7 +24,7 @@ type Image = Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]
 
 MODULES: Final[dict[int, str]] = {
     **dict.fromkeys((1, 5, 8, 32773, 32946, 34925, 50000), "streams"),
-    **dict.fromkeys((2, 3, 4, 32771), "fax"),
+    **dict.fromkeys((2, 3, 4), "fax"),
     6: "ojpeg",
     **dict.fromkeys((7, 33007, 34892), "jpeg"),
     **dict.fromkeys((33003, 33004, 33005, 34712), "images"),
