@@ -1,8 +1,9 @@
 """JPEG in TIFF: compression 7, its double 33007, and lossy DNG (34892).
 
 Photometric decides about colour, as in libtiff, and not what the stream says of itself: three components of
-photometric YCbCr become RGB, everything else is left as stored. Exceptions that libtiff cannot read at all:
-YCCK streams become CMYK, and in lossy DNG the stream decides.
+photometric YCbCr become RGB, everything else is left as stored. Of streams that libtiff refuses, tifffile's
+reading is taken: YCCK becomes CMYK, and in lossy DNG, in 33007 and where chroma is subsampled although
+Photometric is not YCbCr the stream decides, unless Photometric is RGB and there is no JFIF marker.
 
 References
 ----------
@@ -24,7 +25,7 @@ from virtual_tiff.codecs.images import check_size, fit
 from virtual_tiff.errors import DecodeError
 
 JPEG, ALT_JPEG, LOSSY_DNG = 7, 33007, 34892
-_YCBCR: Final = 6
+_RGB, _YCBCR = 2, 6
 _BARE: Final = {0x01, *range(0xD0, 0xD8), 0xD8}  # markers without a length
 _FRAMES: Final = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS: Final = 0xC3
@@ -40,7 +41,9 @@ class Frame:
     rows: int
     columns: int
     components: int
-    adobe_transform: int | None
+    is_subsampled: bool = False
+    adobe_transform: int | None = None
+    is_jfif: bool = False
 
 
 def read_frame(stream: Buffer) -> Frame:
@@ -52,7 +55,7 @@ def read_frame(stream: Buffer) -> Frame:
         ``corrupt-segment`` when there is no frame header.
     """
     octets = memoryview(stream).cast("B")
-    at, adobe = 0, None
+    at, adobe, jfif = 0, None, False
     while at + 4 <= len(octets):
         if octets[at] != 0xFF:
             break
@@ -67,9 +70,12 @@ def read_frame(stream: Buffer) -> Frame:
         body = octets[at + 4 : at + 2 + size]
         if marker in _FRAMES and len(body) >= 6:
             rows, columns = body[1] << 8 | body[2], body[3] << 8 | body[4]
-            return Frame(marker, body[0], rows, columns, body[5], adobe)
+            factors = bytes(body[7 : 6 + 3 * body[5] : 3])
+            subsampled = any(factor != 0x11 for factor in factors) and len(factors) > 1
+            return Frame(marker, body[0], rows, columns, body[5], subsampled, adobe, jfif)
         if marker == 0xEE and bytes(body[:5]) == b"Adobe" and len(body) >= 12:
             adobe = body[11]
+        jfif = jfif or (marker == 0xE0 and bytes(body[:4]) == b"JFIF")
         at += 2 + size
     msg = f"{len(octets)} bytes of JPEG have no frame header"
     raise DecodeError(msg, feature="corrupt-segment" if len(octets) else "short-segment")
@@ -142,11 +148,10 @@ def _colors(frame: Frame, config: SegmentConfig) -> tuple[str | None, str | None
         return "grayscale", "grayscale"
     if frame.components == 4:
         return ("ycck", "cmyk") if frame.adobe_transform == _YCCK else ("cmyk", "cmyk")
-    if config.photometric == _YCBCR:
-        return "ycbcr", "rgb"
-    if config.compression == LOSSY_DNG:
-        return None, "rgb"
-    return "rgb", "rgb"
+    if config.compression == JPEG and (config.photometric == _YCBCR or not frame.is_subsampled):
+        return ("ycbcr" if config.photometric == _YCBCR else "rgb"), "rgb"
+    is_rgb = config.photometric == _RGB and not frame.is_jfif
+    return ("rgb" if is_rgb else None), "rgb"
 
 
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
