@@ -1,0 +1,1 @@
+"""What the benchmarks share: rounds, tables, files to read, and a server with latency."""
