@@ -348,9 +348,7 @@ def s3_archive(bucket: Bucket, archive: Path, monkeypatch: pytest.MonkeyPatch) -
     yield archive
 
 
-def test_a_failure_on_s3_leaves_nothing(
-    bucket: Bucket, s3_archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_on_s3_leaves_nothing(bucket: Bucket, s3_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError
 
