@@ -32,7 +32,8 @@ HEADER_BYTES: Final = 8
 def smooth(rows: int, columns: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     """An image of shape (rows, columns, samples) that compresses like a photograph."""
     steps = np.random.default_rng(seed).integers(-4, 5, (rows, columns, samples))
-    return np.clip(np.cumsum(steps, axis=0) + 128, 0, 255).astype(np.uint8)
+    image: npt.NDArray[np.uint8] = np.clip(np.cumsum(steps, axis=0) + 128, 0, 255).astype(np.uint8)
+    return image
 
 
 def wrapped(
@@ -98,7 +99,8 @@ def real_pages(root: Path, compressions: frozenset[int]) -> Iterator[tuple[Path,
         if not any(page.compression in compressions for page in walk(path)):
             continue
         with quiet(), tifffile.TiffFile(path) as tiff:
-            for page in tiff.pages:
+            pages: Iterator[Any] = iter(tiff.pages)
+            for page in pages:
                 small = page.imagewidth * page.imagelength < 1 << 22
                 if int(page.compression) in compressions and small and all(page.databytecounts):
                     yield path, page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from virtual_tiff.codecs.images import IMAGES, JPEGXL, PNG, WEBP
 from virtual_tiff.errors import DecodeError
 
 ROWS, COLUMNS = 32, 48
-ENCODERS = {
-    50001: lambda image: imagecodecs.webp_encode(image, lossless=True),
-    34712: lambda image: imagecodecs.jpeg2k_encode(image, level=0),
-    33005: lambda image: imagecodecs.jpeg2k_encode(image, level=0, codecformat="j2k"),
-    50002: lambda image: imagecodecs.jpegxl_encode(image, lossless=True),
-    52546: lambda image: imagecodecs.jpegxl_encode(image, lossless=True),
-    34933: imagecodecs.png_encode,
-    22610: lambda image: imagecodecs.jpegxr_encode(image, level=1.0),
+ENCODERS: dict[int, Callable[[Any], bytes]] = {
+    50001: lambda image: bytes(imagecodecs.webp_encode(image, lossless=True)),
+    34712: lambda image: bytes(imagecodecs.jpeg2k_encode(image, level=0)),
+    33005: lambda image: bytes(imagecodecs.jpeg2k_encode(image, level=0, codecformat="j2k")),
+    50002: lambda image: bytes(imagecodecs.jpegxl_encode(image, lossless=True)),
+    52546: lambda image: bytes(imagecodecs.jpegxl_encode(image, lossless=True)),
+    34933: lambda image: bytes(imagecodecs.png_encode(image)),
+    22610: lambda image: bytes(imagecodecs.jpegxr_encode(image, level=1.0)),
 }
 DEEP = (34712, 50002, 34933, 22610)
 
@@ -53,9 +54,7 @@ def test_sixteen_bits_come_back(compression: int) -> None:
 def test_floats_come_back() -> None:
     image = smooth(ROWS, COLUMNS, 1)[..., 0].astype(np.float32) / 255
     segment = imagecodecs.jpegxl_encode(image, lossless=True)
-    decoded = IMAGES[JPEGXL[0]](
-        segment, config(JPEGXL[0], samples=1, bits_per_sample=(32,), sample_format=3)
-    )
+    decoded = IMAGES[JPEGXL[0]](segment, config(JPEGXL[0], samples=1, bits_per_sample=(32,), sample_format=3))
     np.testing.assert_array_equal(decoded[..., 0], image)
 
 
@@ -67,7 +66,7 @@ def test_signed_bytes_are_the_same_bits() -> None:
 
 def test_an_alpha_that_is_left_out_of_webp_is_opaque(tmp_path: Path) -> None:
     image = smooth(ROWS, COLUMNS, 3)
-    segment = imagecodecs.webp_encode(image, lossless=True)
+    segment = bytes(imagecodecs.webp_encode(image, lossless=True))
     what = config(WEBP, samples=4, photometric=2)
     decoded = IMAGES[WEBP](segment, what)
     np.testing.assert_array_equal(decoded[..., :3], image)
@@ -77,7 +76,7 @@ def test_an_alpha_that_is_left_out_of_webp_is_opaque(tmp_path: Path) -> None:
 
 
 def test_lossy_webp(tmp_path: Path) -> None:
-    segment = imagecodecs.webp_encode(smooth(ROWS, COLUMNS, 3), level=70)
+    segment = bytes(imagecodecs.webp_encode(smooth(ROWS, COLUMNS, 3), level=70))
     what = config(WEBP, photometric=2)
     expected = read_gdal(tmp_path / "webp.tif", wrapped([segment], what))
     assert np.abs(IMAGES[WEBP](segment, what).astype(int) - expected).max() <= 2
@@ -116,9 +115,7 @@ def test_refusals(compression: int) -> None:
 
 
 @pytest.mark.parametrize(("compression", "place", "code"), [(PNG, 16, ">II"), (WEBP, 0, ""), (34712, 8, ">II")])
-def test_a_stream_that_claims_to_be_vast_is_refused_by_its_header(
-    compression: int, place: int, code: str
-) -> None:
+def test_a_stream_that_claims_to_be_vast_is_refused_by_its_header(compression: int, place: int, code: str) -> None:
     segment = bytearray(ENCODERS[compression](smooth(ROWS, COLUMNS, 3)))
     if compression == WEBP:
         segment = bytearray(imagecodecs.webp_encode(np.zeros((9000, 9000, 3), np.uint8), lossless=True))

@@ -107,7 +107,7 @@ def test_tables_of_the_ifd(tmp_path: Path) -> None:
 
 def test_twelve_bits(tmp_path: Path) -> None:
     samples = smooth(ROWS, COLUMNS, 1).astype(np.uint16) * 16
-    stream = imagecodecs.jpeg8_encode(samples, level=95, bitspersample=12)
+    stream = bytes(imagecodecs.jpeg8_encode(samples, level=95, bitspersample=12))
     what = config(samples=1, bits_per_sample=(12,), photometric=1)
     decoded = decode_jpeg(stream, what)
     assert decoded.dtype == np.uint16

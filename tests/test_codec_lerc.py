@@ -33,7 +33,7 @@ def with_alpha(samples: int) -> Any:
     return image
 
 
-IMAGES_WRITTEN = {
+IMAGES_WRITTEN: dict[str, tuple[Any, dict[str, Any]]] = {
     "bytes": (smooth(ROWS, COLUMNS, 1), {}),
     "int8": (smooth(ROWS, COLUMNS, 1).view(np.int8), {}),
     "int32 in 4 bands": (smooth(ROWS, COLUMNS, 4).astype(np.int32) * 1000, {}),
@@ -80,7 +80,7 @@ def test_masked_integers_are_zero() -> None:
 
 
 def test_refusals() -> None:
-    segment = imagecodecs.lerc_encode(smooth(ROWS, COLUMNS, 1)[..., 0])
+    segment = bytes(imagecodecs.lerc_encode(smooth(ROWS, COLUMNS, 1)[..., 0]))
     cases: list[tuple[bytes, dict[str, Any], str]] = [
         (b"", {}, "short-segment"),
         (b"Lerc2 nothing of the kind, but long enough", {}, "corrupt-segment"),

@@ -125,7 +125,10 @@ def test_what_can_be_decoded() -> None:
 @pytest.mark.parametrize("compression", IMAGES)
 def test_refusals(compression: int) -> None:
     what = config(compression, LOGLUV, 16, 2)
-    for segment, features in ((b"", {"short-segment", "corrupt-segment"}), (b"ab" * 50, {"short-segment", "corrupt-segment"})):
+    for segment, features in (
+        (b"", {"short-segment", "corrupt-segment"}),
+        (b"ab" * 50, {"short-segment", "corrupt-segment"}),
+    ):
         with pytest.raises(DecodeError) as refusal:
             IMAGES[compression](segment, what)
         assert refusal.value.feature in features

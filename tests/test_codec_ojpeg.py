@@ -88,9 +88,7 @@ def test_tables_at_tags(
 ) -> None:
     strips = [encode(height, subsampling, seed) for seed, height in enumerate(heights)]
     tables = strips[0].tables
-    header = header_from_tables(
-        columns=COLUMNS, rows=heights[0], subsampling=SUBSAMPLINGS[subsampling], **tables
-    )
+    header = header_from_tables(columns=COLUMNS, rows=heights[0], subsampling=SUBSAMPLINGS[subsampling], **tables)
     short = heights[-1] if heights[-1] < heights[0] else None
     what = config(heights[0], header, black_white, last_rows=short)
     ours = np.concatenate([decode_ojpeg(strip.scan, what) for strip in strips])[: sum(heights)]
@@ -98,7 +96,7 @@ def test_tables_at_tags(
     places = np.cumsum([HEADER_BYTES, *map(len, blobs)]).tolist()
     tags = {512: (SHORT, [1]), 519: (LONG, places[0:3]), 520: (LONG, places[3:6]), 521: (LONG, places[6:9])}
     segments = [strip.scan for strip in strips]
-    expected = gdal(tmp_path / "old.tif", segments, what, subsampling, sum(heights), blobs, tags)
+    expected = gdal(tmp_path / "old.tif", segments, what, subsampling, sum(heights), blobs=blobs, tags=tags)
     np.testing.assert_array_equal(ours, expected)
 
 
@@ -114,7 +112,7 @@ def test_header_in_the_interchange_stream(subsampling: str, together: bool, tmp_
     length = len(stream.whole) if together else scan
     tags = {512: (SHORT, [1]), 513: (LONG, [HEADER_BYTES]), 514: (LONG, [length])}
     blobs, segments = [stream.whole[:scan]], [stream.whole[scan:]]
-    expected = gdal(tmp_path / "old.tif", segments, what, subsampling, 48, blobs, tags)
+    expected = gdal(tmp_path / "old.tif", segments, what, subsampling, 48, blobs=blobs, tags=tags)
     np.testing.assert_array_equal(ours, expected)
 
 
@@ -137,9 +135,7 @@ def test_grey_tables() -> None:
 @pytest.mark.parametrize(("subsampling", "rows"), [("444", 8), ("422", 8), ("420", 16)])
 def test_rows_of_blocks(subsampling: str, rows: int) -> None:
     stream = encode(32, subsampling)
-    header = header_from_tables(
-        columns=COLUMNS, rows=32, subsampling=SUBSAMPLINGS[subsampling], **stream.tables
-    )
+    header = header_from_tables(columns=COLUMNS, rows=32, subsampling=SUBSAMPLINGS[subsampling], **stream.tables)
     assert block_rows(header) == rows
     assert block_rows(stream.whole) == rows
 

@@ -57,6 +57,4 @@ def decode_fax(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.bool_]:
 
 
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
-IMAGES: Final[dict[int, Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]]] = dict.fromkeys(
-    (RLE, T4, T6), decode_fax
-)
+IMAGES: Final[dict[int, Callable[[Buffer, SegmentConfig], npt.NDArray[Any]]]] = dict.fromkeys((RLE, T4, T6), decode_fax)

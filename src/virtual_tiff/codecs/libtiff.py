@@ -70,9 +70,7 @@ def _wrapping(config: SegmentConfig, rows: int) -> tuple[bytes, bytes]:
     long_values = b""
     entries: list[bytes] = []
     # values of more than four bytes stand between the IFD and the segment
-    segment_offset = start + sum(
-        _size(kind, values) for kind, values in tags.values() if _size(kind, values) > 4
-    )
+    segment_offset = start + sum(_size(kind, values) for kind, values in tags.values() if _size(kind, values) > 4)
     tags[273] = (_LONG, (segment_offset,))
     for tag, (kind, values) in sorted(tags.items()):
         raw = struct.pack(f"{order}{len(values)}{'H' if kind == _SHORT else 'I'}", *values)

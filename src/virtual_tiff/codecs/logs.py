@@ -59,9 +59,7 @@ def decode_sgilog(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         ``corrupt-segment``, ``short-segment``, or ``codec-config`` for samples that are not decoded.
     """
     if not can_decode(config.photometric, config.samples, config.bits_per_sample, config.sample_format):
-        msg = (
-            f"photometric {config.photometric} with {config.samples} samples of {config.bits_per_sample} bits"
-        )
+        msg = f"photometric {config.photometric} with {config.samples} samples of {config.bits_per_sample} bits"
         raise DecodeError(msg, feature="codec-config")
     if memoryview(segment).nbytes == 0:
         msg = "the SGILog segment is empty"

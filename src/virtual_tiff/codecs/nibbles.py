@@ -35,9 +35,7 @@ def decode_nibbles(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.uin
         ``corrupt-segment``, ``short-segment`` for an empty segment, ``codec-config`` for other samples.
     """
     if config.bits_per_sample != (_BITS[config.compression],) or config.samples != 1:
-        msg = (
-            f"compression {config.compression} with {config.samples} samples of {config.bits_per_sample} bits"
-        )
+        msg = f"compression {config.compression} with {config.samples} samples of {config.bits_per_sample} bits"
         raise DecodeError(msg, feature="codec-config")
     if memoryview(segment).nbytes == 0:
         msg = "the segment is empty"

@@ -108,9 +108,7 @@ def header_from_tables(
         raise UnsupportedError(found, feature="old-jpeg")
     tables = [_marker(0xDB, bytes([i]) + _cut(table, 64)) for i, table in enumerate(quantization[:samples])]
     for kind, huffman in ((0, dc), (1, ac)):
-        tables += [
-            _marker(0xC4, bytes([kind << 4 | i]) + _huffman(t)) for i, t in enumerate(huffman[:samples])
-        ]
+        tables += [_marker(0xC4, bytes([kind << 4 | i]) + _huffman(t)) for i, t in enumerate(huffman[:samples])]
     if restart_interval:
         tables.append(_marker(0xDD, struct.pack(">H", restart_interval)))
     across, down = subsampling if samples == 3 else (1, 1)
