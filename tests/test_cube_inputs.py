@@ -45,8 +45,9 @@ def test_a_file_whose_name_looks_like_a_glob_is_itself(tmp_path: Path) -> None:
 
 def test_each_file_counts_once_and_order_does_not_matter(tmp_path: Path) -> None:
     _touch(tmp_path, NAMES)
-    inputs = [tmp_path / "b10.tif", tmp_path, f"{tmp_path}/b2.TIFF"]
-    assert _names(tmp_path, *inputs) == _names(tmp_path, *reversed(inputs)) == ["a/c1.tif", "b2.TIFF", "b10.tif"]
+    inputs: list[str | Path] = [tmp_path / "b10.tif", tmp_path, f"{tmp_path}/b2.TIFF"]
+    expected = ["a/c1.tif", "b2.TIFF", "b10.tif"]
+    assert _names(tmp_path, *inputs) == _names(tmp_path, *reversed(inputs)) == expected
 
 
 def test_a_list_keeps_its_order(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -169,7 +168,7 @@ def test_sources_on_a_web_server(web: Web, tmp_path: Path) -> None:
     assert np.array_equal(read_elsewhere(published.code, tmp_path), made)
 
 
-def test_the_repository_on_a_web_server(web: Web, tmp_path: Path) -> None:
+def test_the_repository_on_a_web_server(web: Web) -> None:
     made = make_archive(web.root / "files", 2)
     publish([f"{web.url}files/s{index}.tif" for index in range(2)], web.root / "cube.icechunk")
     ds = open_cube(f"{web.url}cube.icechunk")
@@ -242,7 +241,7 @@ def test_a_changed_object_is_never_read_silently(
         _read(tmp_path / "cube.icechunk")
 
 
-def test_a_changed_web_file_is_never_read_silently(web: Web, archive: Path, tmp_path: Path) -> None:
+def test_a_changed_web_file_is_never_read_silently(web: Web, tmp_path: Path) -> None:
     make_archive(web.root, 2)
     publish([f"{web.url}s{index}.tif" for index in range(2)], tmp_path / "cube.icechunk")
     _read(tmp_path / "cube.icechunk")
@@ -342,10 +341,10 @@ def test_a_failure_in_the_middle_leaves_nothing(
 
 
 @pytest.fixture
-def s3_archive(bucket: Bucket, archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def s3_archive(bucket: Bucket, archive: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
-    yield archive
+    return archive
 
 
 def test_a_failure_on_s3_leaves_nothing(bucket: Bucket, s3_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +381,7 @@ def test_targets_that_cannot_be_written(archive: Path, tmp_path: Path) -> None:
         assert str(target) in str(caught.value)
 
 
-def test_a_bucket_that_does_not_exist_is_no_target(bucket: Bucket, s3_archive: Path) -> None:
+def test_a_bucket_that_does_not_exist_is_no_target(s3_archive: Path) -> None:
     with pytest.raises(TargetError) as caught:
         publish([s3_archive], "s3://no-such-bucket-at-all/cube.icechunk")
     assert caught.value.feature == "target-denied"

@@ -103,7 +103,7 @@ def test_an_ifd_that_does_not_exist_is_named(tmp_path: Path) -> None:
     assert failure.error.feature == "no-such-ifd"
 
 
-def test_unreachable_servers_are_a_failure_of_each_file(tmp_path: Path) -> None:
+def test_unreachable_servers_are_a_failure_of_each_file() -> None:
     (failure,) = scan(["http://127.0.0.1:1/a.tif"]).failures
     assert isinstance(failure.error, SourceError)
     assert failure.error.feature == "unreachable"

@@ -65,17 +65,11 @@ def publish(
             help="Files, directories, globs, s3:// gs:// az:// prefixes and globs, http(s) URLs, @list.txt.",
         ),
     ],
-    to: Annotated[
-        str, typer.Option("--to", help="A new local directory, or a new s3://, gs:// or az:// prefix.")
-    ],
-    dim: Annotated[
-        str, typer.Option(help="Name of the new dimension along which files are stacked.")
-    ] = "item",
+    to: Annotated[str, typer.Option("--to", help="A new local directory, or a new s3://, gs:// or az:// prefix.")],
+    dim: Annotated[str, typer.Option(help="Name of the new dimension along which files are stacked.")] = "item",
     name: Annotated[str, typer.Option(help="Name of the variable.")] = "band_data",
     ifd: Annotated[str, typer.Option(help="The image of each file: an index, or a path such as 3.0.")] = "0",
-    on_error: Annotated[
-        OnError, typer.Option(help="What to do with files that cannot be read.")
-    ] = OnError.STOP,
+    on_error: Annotated[OnError, typer.Option(help="What to do with files that cannot be read.")] = OnError.STOP,
     concurrency: Annotated[int, typer.Option(min=1, help="Files that are read at the same time.")] = 64,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -83,14 +77,15 @@ def publish(
     """Stack TIFFs along a new dimension and publish them as an Icechunk repository of references."""
     verbose = verbose or bool(context.obj)
     with told(verbose=verbose):
-        _quiet_icechunk()
         from virtual_tiff.cli.show import show_published
+        from virtual_tiff.cube.access import quiet_icechunk
         from virtual_tiff.cube.plan import plan_stack
         from virtual_tiff.cube.publish import publish_plan
         from virtual_tiff.cube.scan import parse_ifd, scan
         from virtual_tiff.cube.stores import locate
         from virtual_tiff.cube.target import check_free
 
+        quiet_icechunk()
         path = parse_ifd(ifd)
         check_free(locate(to))
         with scan_bar(quiet=as_json) as on_progress:
@@ -133,28 +128,22 @@ def info(
 @app.command()
 def demo(
     context: typer.Context,
-    folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="A new or empty folder.", show_default=True)
-    ] = Path("virtual-tiff-demo"),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new or empty folder.", show_default=True)] = Path(
+        "virtual-tiff-demo"
+    ),
     verbose: Verbose = False,
 ) -> None:
     """Make a small archive of COGs, publish it, read it back, check every pixel, and save a picture."""
     with told(verbose=verbose or bool(context.obj)):
-        _quiet_icechunk()
         from virtual_tiff.cli.show import show_demo
+        from virtual_tiff.cube.access import quiet_icechunk
         from virtual_tiff.demo.run import run_demo
 
+        quiet_icechunk()
         report = run_demo(folder, on_step=typer.echo)
         show_demo(report)
     if not report.ok:
         raise typer.Exit(1)
-
-
-def _quiet_icechunk() -> None:
-    """Let Icechunk log errors only: an error of ours is one line, and warnings would stand beside it."""
-    import icechunk
-
-    icechunk.set_logs_filter("error")
 
 
 def main() -> None:

@@ -34,9 +34,12 @@ class Call:
     def __str__(self) -> str:
         if self.arguments is None:
             return f"icechunk.{self.name}"
-        return (
-            f"icechunk.{self.name}({', '.join(f'{key}={value!r}' for key, value in self.arguments.items())})"
-        )
+        return f"icechunk.{self.name}({', '.join(f'{key}={value!r}' for key, value in self.arguments.items())})"
+
+
+def quiet_icechunk() -> None:
+    """Let Icechunk log errors only, where its warnings would stand beside the lines of a command."""
+    icechunk.set_logs_filter("error")
 
 
 def repository_storage(place: Location) -> Call:

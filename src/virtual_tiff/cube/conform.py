@@ -52,9 +52,7 @@ def find_differences(headers: Sequence[FileHeader]) -> dict[str, Groups]:
             differences[field] = dict(sorted(groups.items(), key=lambda item: -len(item[1])))
     if "codecs" in differences:  # then the fields of the codecs say nothing new
         codecs = {name for chain in differences["codecs"] for name in chain.split(" > ")}
-        differences = {
-            key: groups for key, groups in differences.items() if key.partition(" ")[0] not in codecs
-        }
+        differences = {key: groups for key, groups in differences.items() if key.partition(" ")[0] not in codecs}
     if len(differences) > 1:  # it follows from the nodata value and the data type
         differences.pop("fill value", None)
     return differences

@@ -47,9 +47,7 @@ class Container:
 
     def virtual_chunk_container(self) -> icechunk.VirtualChunkContainer:
         """The container in Icechunk's form."""
-        return icechunk.VirtualChunkContainer(
-            self.prefix, source_store(self.root, self.folder), name=self.name
-        )
+        return icechunk.VirtualChunkContainer(self.prefix, source_store(self.root, self.folder), name=self.name)
 
 
 def containers_for(places: Iterable[Location]) -> tuple[Container, ...]:
@@ -64,9 +62,7 @@ def containers_for(places: Iterable[Location]) -> tuple[Container, ...]:
     for place in places:
         if place.query:
             found = "a URL with a query (a signed URL?) cannot be referenced for good"
-            raise UsageError(
-                found, feature="usage", url=place.url.partition("?")[0], hint="Use s3://, gs:// or az://."
-            )
+            raise UsageError(found, feature="usage", url=place.url.partition("?")[0], hint="Use s3://, gs:// or az://.")
         folders.setdefault(place.root, []).append(place.path.rpartition("/")[0])
     roots = sorted(folders)
     return tuple(

@@ -55,9 +55,7 @@ class FileHeader:
         return self.place.url
 
 
-async def read_header(
-    place: Location, *, ifd: int | IfdPath = 0, options: ChunkOptions | None = None
-) -> FileHeader:
+async def read_header(place: Location, *, ifd: int | IfdPath = 0, options: ChunkOptions | None = None) -> FileHeader:
     """Read the header of one file, and where the pixels of one of its images are.
 
     Raises

@@ -15,9 +15,7 @@ from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.errors import SourceError, UsageError
 from virtual_tiff.tiff.failures import source_error
 
-TIFF_SUFFIXES: Final = frozenset(
-    {".tif", ".tiff", ".gtif", ".gtiff", ".geotiff", ".cog", ".btf", ".tf8", ".tf2"}
-)
+TIFF_SUFFIXES: Final = frozenset({".tif", ".tiff", ".gtif", ".gtiff", ".geotiff", ".cog", ".btf", ".tf8", ".tf2"})
 """File names that count as TIFFs when a directory or prefix is listed."""
 
 _WILDCARDS: Final = re.compile(r"[*?\[]")
@@ -56,9 +54,7 @@ def expand_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[Location]:
     ordered = {place.url: place for place in sorted(named.values(), key=lambda place: natural_key(place.plain))}
     files = list((ordered | listed).values())
     if not files:
-        raise SourceError(
-            "no input was given", feature="no-match", hint="Name files, directories, globs or URLs."
-        )
+        raise SourceError("no input was given", feature="no-match", hint="Name files, directories, globs or URLs.")
     return files
 
 
@@ -94,9 +90,7 @@ def _expand(text: str) -> Iterator[Location]:
     path = text.partition("?")[0]
     if "*" in path or path.endswith("/"):
         found = "a web server gives no listing, so globs and directories do not work over http(s)"
-        raise UsageError(
-            found, feature="usage", url=text, hint="Name the files, or put their URLs into @list.txt."
-        )
+        raise UsageError(found, feature="usage", url=text, hint="Name the files, or put their URLs into @list.txt.")
     return iter([locate(text)])
 
 
@@ -149,7 +143,5 @@ def _listing(place: Location, pattern: str) -> Iterator[str]:
 def _require(places: Iterator[Location], text: str, found: str) -> Iterator[Location]:
     files = list(places)
     if not files:
-        raise SourceError(
-            found, feature="no-match", url=text, hint="Check the path; quote globs for the shell."
-        )
+        raise SourceError(found, feature="no-match", url=text, hint="Check the path; quote globs for the shell.")
     return iter(files)

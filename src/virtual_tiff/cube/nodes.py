@@ -70,9 +70,7 @@ def coordinate_keys(
 
 
 def _bytes_codec(dtype: np.dtype[Any]) -> dict[str, Any]:
-    return (
-        {"name": "bytes"} if dtype.itemsize == 1 else {"name": "bytes", "configuration": {"endian": "little"}}
-    )
+    return {"name": "bytes"} if dtype.itemsize == 1 else {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 def _encode(values: np.ndarray[Any, Any], size: int) -> bytes:

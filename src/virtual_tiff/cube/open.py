@@ -18,9 +18,7 @@ type Credentials = Mapping[str, Any]
 """Icechunk credentials by container: its name or its URL prefix."""
 
 
-def open_repository(
-    path: str | os.PathLike[str], *, credentials: Credentials | None = None
-) -> icechunk.Repository:
+def open_repository(path: str | os.PathLike[str], *, credentials: Credentials | None = None) -> icechunk.Repository:
     """Open the Icechunk repository of a cube, with access to its sources.
 
     Parameters
@@ -119,17 +117,13 @@ def _authorize(
             found = f"a cube on a web server wants to read local files below {prefix}"
             hint = f"If you trust it: credentials={{{prefix!r}: icechunk.credentials.LocalFileSystemAccess}}."
             raise TargetError(found, feature="container", url=place.url, hint=hint)
-        authorized[prefix] = (
-            given if given is not None else source_credentials(prefix, container.store).make()
-        )
+        authorized[prefix] = given if given is not None else source_credentials(prefix, container.store).make()
     return authorized
 
 
 def reader_code(place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer]) -> str:
     """What a reader types who has only icechunk, xarray and the codecs."""
-    calls: dict[str, Call] = {
-        prefix: source_credentials(prefix, one.store) for prefix, one in containers.items()
-    }
+    calls: dict[str, Call] = {prefix: source_credentials(prefix, one.store) for prefix, one in containers.items()}
     access = "".join(f"        {prefix!r}: {call},\n" for prefix, call in calls.items())
     return (
         "import icechunk, xarray\n"

@@ -126,14 +126,11 @@ def plan_stack(
         name=name,
         template=replace(template, attributes={**template.attributes, **described.array}),
         placements=tuple(
-            Placement(header, (position, *(0 for _ in header.array.grid)))
-            for position, header in enumerate(headers)
+            Placement(header, (position, *(0 for _ in header.array.grid))) for position, header in enumerate(headers)
         ),
     )
     own_warnings = tuple(
-        f"{label}: {text}"
-        for label, header in zip(labels, headers, strict=True)
-        for text in header.array.warnings
+        f"{label}: {text}" for label, header in zip(labels, headers, strict=True) for text in header.array.warnings
     )
     root = GroupPlan(
         path="",
@@ -176,9 +173,7 @@ def _check_names(dim: str, name: str, taken: Sequence[str]) -> None:
     for kind, value in (("dimension", dim), ("variable", name)):
         if not value or "/" in value or value.startswith(("_", ".")):
             found = f"{value!r} cannot be the name of a {kind}"
-            raise UsageError(
-                found, feature="usage", hint="It must not be empty, hold '/' or start with '_' or '.'."
-            )
+            raise UsageError(found, feature="usage", hint="It must not be empty, hold '/' or start with '_' or '.'.")
     if dim == name or {dim, name} & {*taken, "spatial_ref"}:
         names = f"{dim!r} (dimension) and {name!r} (variable)"
         found = f"the names {names} clash with each other or with {list(taken)}"

@@ -193,9 +193,7 @@ async def _write_group(store: IcechunkStore, group: GroupPlan, containers: Seque
             await _refer(store, f"{prefix}{array.name}", placement, containers)
 
 
-async def _refer(
-    store: IcechunkStore, path: str, placement: Placement, containers: Sequence[Container]
-) -> None:
+async def _refer(store: IcechunkStore, path: str, placement: Placement, containers: Sequence[Container]) -> None:
     """Write the references of one file, all at once, and the few chunks that are stored."""
     header = placement.header
     array = header.array
@@ -252,7 +250,5 @@ def commit_message(plan: CubePlan) -> str:
     listed = names[:_MAX_LISTED]
     if len(names) > len(listed):
         listed.append(f"... and {len(names) - len(listed)} more, listed in _sources")
-    head = (
-        f"Publish {len(names)} file{'s' if len(names) > 1 else ''}: {plan.describe().replace(chr(10), '; ')}"
-    )
+    head = f"Publish {len(names)} file{'s' if len(names) > 1 else ''}: {plan.describe().replace(chr(10), '; ')}"
     return "\n".join([head, "", *listed])

@@ -132,8 +132,6 @@ def parse_ifd(text: str) -> int | IfdPath:
     """
     parts = text.split(".")
     if not all(part.isdecimal() for part in parts):
-        raise UsageError(
-            f"{text!r} names no IFD", feature="usage", hint="Write an index, or a path such as 3.0."
-        )
+        raise UsageError(f"{text!r} names no IFD", feature="usage", hint="Write an index, or a path such as 3.0.")
     path = tuple(int(part) for part in parts)
     return path[0] if len(path) == 1 else path

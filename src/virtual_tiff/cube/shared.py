@@ -58,9 +58,7 @@ def shared_metadata(all_metadata: Sequence[RasterMetadata]) -> RasterMetadata:
         domains=_agreed(metadata.domains for metadata in all_metadata),
         statistics=tuple(_agreed(band) for band in zip(*(m.statistics for m in all_metadata), strict=False)),
         band_tags=tuple(_agreed(band) for band in zip(*(m.band_tags for m in all_metadata), strict=False)),
-        band_domains=tuple(
-            _agreed(band) for band in zip(*(m.band_domains for m in all_metadata), strict=False)
-        ),
+        band_domains=tuple(_agreed(band) for band in zip(*(m.band_domains for m in all_metadata), strict=False)),
     )
 
 

@@ -136,9 +136,7 @@ def locate(target: str | os.PathLike[str]) -> Location:
     scheme = _SCHEMES.get(match.group(1).lower())
     if scheme is None:
         found = f"the scheme {match.group(1)}:// is not known"
-        raise UsageError(
-            found, feature="usage", url=text, hint="Known are local paths, file, s3, gs, az and http(s)."
-        )
+        raise UsageError(found, feature="usage", url=text, hint="Known are local paths, file, s3, gs, az and http(s).")
     if scheme == "file":
         return _locate_file(unquote(urlsplit(text).path))
     if scheme in OBJECT_STORES:

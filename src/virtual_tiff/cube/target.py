@@ -33,23 +33,17 @@ def check_free(place: Location) -> None:
         _check_free_folder(place.local, place.url)
     elif place.scheme in ("http", "https"):
         found = "a web server cannot be written"
-        raise TargetError(
-            found, feature="target-denied", url=place.url, hint="Write to a directory or a bucket."
-        )
+        raise TargetError(found, feature="target-denied", url=place.url, hint="Write to a directory or a bucket.")
     elif not place.path.strip("/"):
         found = "the target names a bucket without a path"
-        raise TargetError(
-            found, feature="target-denied", url=place.url, hint="Add one: s3://bucket/cube.icechunk."
-        )
+        raise TargetError(found, feature="target-denied", url=place.url, hint="Add one: s3://bucket/cube.icechunk.")
     elif _any_object(place) and not _is_blank_repository(place):
         raise _exists(place.url)
 
 
 def _exists(url: str) -> TargetError:
     found = "the target exists already and is not empty"
-    return TargetError(
-        found, feature="target-exists", url=url, hint="Choose another place, or remove it first."
-    )
+    return TargetError(found, feature="target-exists", url=url, hint="Choose another place, or remove it first.")
 
 
 def _denied(url: str, why: str) -> TargetError:
@@ -186,10 +180,7 @@ def translate_icechunk(error: icechunk.IcechunkError, url: str) -> TargetError:
     if isinstance(error, icechunk.RepositoryNotFoundError):
         found = "no Icechunk repository is there"
         return TargetError(found, feature="target-missing", url=url, hint="Check the path.")
-    if (
-        isinstance(error, icechunk.AlreadyExistsError)
-        or kind == icechunk.ErrorKind.PARENT_DIRECTORY_NOT_CLEAN
-    ):
+    if isinstance(error, icechunk.AlreadyExistsError) or kind == icechunk.ErrorKind.PARENT_DIRECTORY_NOT_CLEAN:
         return _exists(url)
     if isinstance(error, icechunk.ConflictError):
         found = f"another writer was faster ({line})"
@@ -197,11 +188,7 @@ def translate_icechunk(error: icechunk.IcechunkError, url: str) -> TargetError:
     if kind.endswith("container") or "credentials" in kind or "virtual" in kind:
         return TargetError(line, feature="container", url=url)
     if isinstance(error, icechunk.StorageError):
-        hint = (
-            "Check the credentials and permissions."
-            if any(word in line.lower() for word in _DENIED)
-            else None
-        )
+        hint = "Check the credentials and permissions." if any(word in line.lower() for word in _DENIED) else None
         return TargetError(f"storage refuses: {line}", feature="target-denied", url=url, hint=hint)
     return TargetError(line, feature="target-not-a-cube", url=url)
 

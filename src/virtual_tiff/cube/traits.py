@@ -43,9 +43,7 @@ def _geo_traits(geo: GeoReference) -> dict[str, str]:
     transform = geo.transform
     traits = {
         "CRS": "none" if crs is None else authority_code(crs) or _short(crs.to_wkt()),
-        "transform": "none"
-        if transform is None
-        else _short([float(value) for value in tuple(transform)[:6]]),
+        "transform": "none" if transform is None else _short([float(value) for value in tuple(transform)[:6]]),
     }
     if geo.gcps:
         traits["ground control points"] = _short([[p.col, p.row, p.x, p.y, p.z] for p in geo.gcps])
