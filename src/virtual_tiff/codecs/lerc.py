@@ -65,11 +65,12 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         raise DecodeError(msg, feature="corrupt-segment") from error
     size = values.shape[:2] if size is None else size
     samples, valid = _pixel_order(values, mask, size)
-    if config.byte_order == "big":
-        # libtiff hands samples to LERC in the byte order of the file, and swaps what LERC gives back
-        samples = samples.byteswap()
     check_size(samples.shape[:2], config)
-    return fit(_apply_mask(samples, valid, config), config)
+    samples = _apply_mask(samples, valid, config)
+    if config.byte_order == "big":
+        # libtiff hands samples to LERC in the byte order of the file, and swaps whatever LERC gives back
+        samples = samples.byteswap()
+    return fit(samples, config)
 
 
 def _unwrap(segment: Buffer, config: SegmentConfig) -> Buffer:
