@@ -101,7 +101,7 @@ def real_pages(root: Path, compressions: frozenset[int]) -> Iterator[tuple[Path,
         with quiet(), tifffile.TiffFile(path) as tiff:
             pages: Iterator[Any] = iter(tiff.pages)
             for page in pages:
-                small = page.imagewidth * page.imagelength < 1 << 22
+                small = page.imagewidth * page.imagelength < 1 << 23
                 if int(page.compression) in compressions and small and all(page.databytecounts):
                     yield path, page
 

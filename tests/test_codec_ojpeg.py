@@ -70,7 +70,7 @@ def config(rows: int, header: bytes | None, black_white: tuple[float, ...] | Non
 
 
 def gdal(
-    path: Path, segments: Sequence[bytes], what: SegmentConfig, subsampling: str, rows: int,
+    path: Path, segments: Sequence[bytes], what: SegmentConfig, subsampling: str, rows: int, *,
     blobs: Sequence[bytes] = (), tags: Mapping[int, Any] | None = None,
 ) -> Any:  # fmt: skip
     every = {530: (SHORT, SUBSAMPLINGS[subsampling]), **(tags or {})}
