@@ -139,7 +139,7 @@ def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | N
 
 def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[VirtualArray]:
     ifd = yield from load_tags(ifd, tuple(tag for tag in LAYOUT_TAGS if tag in ifd))
-    layout = segment_layout(tiff, ifd)
+    layout = segment_layout(tiff, ifd, color=options.color)
     ranges = segment_ranges(tiff, ifd, layout)
     if ranges.doubtful and has_leaders(tiff):
         ranges = yield from _read_leaders(tiff, ranges)
@@ -160,9 +160,9 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
         shape=shape,
         chunk_shape=chunk_shape,
         dimension_names=names,
-        dtype=layout.dtype,
+        dtype=layout.out_dtype,
         codecs=codec_chain(layout, plan.config),
-        fill_value=fill_value(ifd, layout.dtype),
+        fill_value=_fill_value(ifd, layout),
         offsets=plan.offsets.reshape(grid),
         lengths=lengths.reshape(grid),
         inlined={index[drop:]: chunk for index, chunk in inlined.items()},
@@ -172,10 +172,10 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
     )
 
 
-def fill_value(ifd: Ifd, dtype: np.dtype[Any]) -> bool | float | complex:
+def _fill_value(ifd: Ifd, layout: SegmentLayout) -> bool | float | complex:
     """What absent segments read as: the nodata value when the data type holds it, else 0, as in GDAL."""
-    nodata = read_nodata(ifd, dtype)
-    value: bool | float | complex = dtype.type(0 if nodata is None else nodata).item()
+    nodata = None if layout.config.color else read_nodata(ifd, layout.dtype)
+    value: bool | float | complex = layout.out_dtype.type(0 if nodata is None else nodata).item()
     return value
 
 
@@ -213,10 +213,14 @@ def _prove(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:
 
 def _axes(layout: SegmentLayout, plan: ChunkPlan) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
     """Return shape, chunk shape and dimension names."""
-    if layout.bands == 1:
+    if layout.out_bands == 1:
         return (layout.height, layout.width), (plan.rows, plan.columns), ("y", "x")
-    shape = (layout.bands, layout.height, layout.width)
-    return shape, (layout.samples, plan.rows, plan.columns), ("plane" if layout.stacked else "band", "y", "x")
+    shape = (layout.out_bands, layout.height, layout.width)
+    return (
+        shape,
+        (layout.config.out_samples, plan.rows, plan.columns),
+        ("plane" if layout.stacked else "band", "y", "x"),
+    )
 
 
 def _inline(layout: SegmentLayout, plan: ChunkPlan) -> Reader[dict[tuple[int, ...], bytes]]:

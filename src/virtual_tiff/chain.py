@@ -42,13 +42,14 @@ def codec_chain(layout: SegmentLayout, config: SegmentConfig | None) -> tuple[Co
     compressors = _CORE[layout.compression] if config is None else order
     # The segment codec always returns little-endian samples.
     endian = layout.byte_order if config is None else "little"
+    samples = layout.samples if config is None else config.out_samples
     transposed: tuple[CodecJson, ...] = ()
-    if layout.samples > 1:
+    if samples > 1:
         transposed = ({"name": "transpose", "configuration": {"order": [1, 2, 0]}},)
     return (*transposed, _bytes(layout, endian), *compressors)
 
 
 def _bytes(layout: SegmentLayout, endian: str) -> CodecJson:
-    if layout.dtype.itemsize == 1:
+    if layout.out_dtype.itemsize == 1:
         return {"name": "bytes"}
     return {"name": "bytes", "configuration": {"endian": endian}}

@@ -15,6 +15,7 @@ import numpy as np
 
 from virtual_tiff.chain import has_core_chain
 from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.coding import Color
 from virtual_tiff.errors import UnsupportedError, UsageError
 from virtual_tiff.layout import SegmentLayout
 from virtual_tiff.segments import Positions, SegmentRanges, expected_lengths
@@ -34,17 +35,22 @@ class ChunkOptions:
     """How segments become chunks.
 
     ``short_strips`` says what to do with a last strip that is shorter than the others; ``target_chunk_bytes`` is the
-    size to which uncompressed strips are merged or cut.
+    size to which uncompressed strips are merged or cut. ``color="rgb"`` converts palettes, YCbCr, CMYK and L*a*b*
+    to RGB; None leaves samples as they are stored.
     """
 
     short_strips: ShortStrips = "auto"
     target_chunk_bytes: int = 1 << 20
+    color: Color | None = None
 
     def __post_init__(self) -> None:
         if self.short_strips not in get_args(ShortStrips.__value__):
             found = f"short_strips={self.short_strips!r}"
             hint = f"Choose one of {', '.join(get_args(ShortStrips.__value__))}."
             raise UsageError(found, feature="usage", hint=hint)
+        if self.color not in (None, "rgb"):
+            found = f"color={self.color!r}"
+            raise UsageError(found, feature="usage", hint="Choose 'rgb' or None.")
         if self.target_chunk_bytes < 1:
             found = f"target_chunk_bytes={self.target_chunk_bytes}"
             raise UsageError(found, feature="usage", hint="It is a number of bytes.")

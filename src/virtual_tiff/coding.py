@@ -6,11 +6,11 @@ Only what the decoder of that compression reads is written, so that like files h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from virtual_tiff.errors import UnsupportedError
 from virtual_tiff.tiff.ifd import Ifd
-from virtual_tiff.tiff.tags import Tags
+from virtual_tiff.tiff.tags import Tags, TagType
 
 COMPRESSION_NAMES: Final[Mapping[int, str]] = {
     1: "uncompressed",
@@ -22,7 +22,6 @@ COMPRESSION_NAMES: Final[Mapping[int, str]] = {
     8: "Deflate",
     22610: "JPEG XR (Hamamatsu)",
     32766: "NeXT",
-    32771: "CCITT RLE, word-aligned",
     32773: "PackBits",
     32809: "ThunderScan",
     32909: "PixarLog",
@@ -48,7 +47,20 @@ COMPRESSION_NAMES: Final[Mapping[int, str]] = {
 YCBCR: Final = 6
 """PhotometricInterpretation of YCbCr."""
 
+_RGB, _PALETTE, _CMYK, _CIELAB, _ICCLAB = 2, 3, 5, 8, 9
+_CONVERTED: Final = frozenset({_PALETTE, _CMYK, YCBCR, _CIELAB, _ICCLAB})
+_RGB_FROM_YCBCR: Final = frozenset({6, 7})
+_RATIONALS: Final = frozenset({TagType.RATIONAL, TagType.SRATIONAL})
+_COLOR_TAGS: Final[Mapping[int, Mapping[str, int]]] = {
+    _PALETTE: {},
+    _CMYK: {},
+    YCBCR: {"ycbcr_coefficients": Tags.YCbCrCoefficients, "reference_black_white": Tags.ReferenceBlackWhite},
+    _CIELAB: {"white_point": Tags.WhitePoint},
+    _ICCLAB: {"white_point": Tags.WhitePoint},
+}
+
 type Fields = dict[str, Any]
+type Color = Literal["rgb"]
 
 
 def coding_fields(ifd: Ifd, compression: int, photometric: int | None) -> Fields:
@@ -59,6 +71,34 @@ def coding_fields(ifd: Ifd, compression: int, photometric: int | None) -> Fields
     if photometric == YCBCR and compression in _PACKED:
         return _subsampling(ifd)
     return {}
+
+
+def color_fields(ifd: Ifd, compression: int, photometric: int | None, color: Color | None) -> Fields:
+    """Return the fields that convert the stored colours to RGB; none when they are RGB already.
+
+    Raises
+    ------
+    UnsupportedError
+        ``color`` when the image has no colours.
+    """
+    if color is None or photometric == _RGB or (photometric == YCBCR and compression in _RGB_FROM_YCBCR):
+        return {}
+    if photometric not in _CONVERTED:
+        found = f"photometric interpretation {photometric} has no conversion to RGB"
+        raise UnsupportedError(found, feature="color", ifd=ifd.path, tag=Tags.PhotometricInterpretation)
+    fields: Fields = {"color": color, "photometric": photometric}
+    color_map = ifd.integers(Tags.ColorMap) if photometric == _PALETTE else None
+    if color_map is not None:
+        fields["color_map"] = color_map.astype("<u2").tobytes()
+    for name, tag in _COLOR_TAGS[photometric].items():
+        values = ifd.tags.get(tag)
+        if values is not None and values.type in _RATIONALS:
+            fields[name] = tuple(_fraction(*pair) for pair in values.array().tolist())
+    return fields
+
+
+def _fraction(numerator: int, denominator: int) -> float:
+    return numerator / denominator if denominator else 0.0
 
 
 def compression_of(ifd: Ifd) -> int:

@@ -18,7 +18,7 @@ from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.samples import SampleFormat, pixel_dtype
 from virtual_tiff.codecs.segment import find_kernel
 from virtual_tiff.codecs.table import PREDICTED
-from virtual_tiff.coding import YCBCR, coding_fields, compression_of
+from virtual_tiff.coding import YCBCR, Color, coding_fields, color_fields, compression_of
 from virtual_tiff.errors import DecodeError, FormatError, LimitError, UnsupportedError
 from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.tags import Tags
@@ -104,6 +104,16 @@ class SegmentLayout:
         )
 
     @property
+    def out_dtype(self) -> np.dtype[Any]:
+        """Data type of what the codec returns: that of the samples, unless colours are converted."""
+        return self.config.out_dtype
+
+    @property
+    def out_bands(self) -> int:
+        """Bands of what the codec returns."""
+        return self.bands if self.planar else self.config.out_samples
+
+    @property
     def whole_bytes(self) -> bool:
         """Whether decompressed samples are what the dtype says, up to their byte order."""
         return (
@@ -116,8 +126,19 @@ class SegmentLayout:
         )
 
 
-def segment_layout(tiff: TiffFile, ifd: Ifd, *, max_segment_bytes: int = MAX_SEGMENT_BYTES) -> SegmentLayout:
+def segment_layout(
+    tiff: TiffFile, ifd: Ifd, *, color: Color | None = None, max_segment_bytes: int = MAX_SEGMENT_BYTES
+) -> SegmentLayout:
     """Read the layout of an IFD's pixels from its tags.
+
+    Parameters
+    ----------
+    tiff, ifd
+        The file, and the image whose tags are loaded.
+    color
+        None for samples as they are stored, "rgb" to have palettes, YCbCr, CMYK and L*a*b* converted.
+    max_segment_bytes
+        Limit on the decoded size of a segment.
 
     Raises
     ------
@@ -161,7 +182,7 @@ def segment_layout(tiff: TiffFile, ifd: Ifd, *, max_segment_bytes: int = MAX_SEG
         fill_order=_fill_order(ifd),
         photometric=photometric,
         dtype=dtype,
-        coding=coding_fields(ifd, compression, photometric),
+        coding=coding_fields(ifd, compression, photometric) | color_fields(ifd, compression, photometric, color),
         stacked=planes > 1,
     )
     _refuse_undecodable(ifd, layout)
@@ -290,6 +311,8 @@ def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:
 
 def _blame(layout: SegmentLayout) -> tuple[str, int]:
     """The feature and the tag that most likely keep the codec from decoding."""
+    if "color" in layout.coding:
+        return "color", Tags.PhotometricInterpretation
     if layout.predictor != 1:
         return "predictor", Tags.Predictor
     if layout.photometric == YCBCR:

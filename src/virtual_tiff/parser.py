@@ -10,6 +10,7 @@ from obspec_utils.registry import ObjectStoreRegistry
 from virtualizarr.manifests import ManifestStore
 
 from virtual_tiff.chunks import ChunkOptions, ShortStrips
+from virtual_tiff.coding import Color
 from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
 from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, pyramid_group
 from virtual_tiff.manifest import PyramidStore, manifest_group
@@ -44,6 +45,9 @@ class VirtualTIFF:
         clients read), "error" refuses it.
     target_chunk_bytes
         Size to which uncompressed strips are merged or cut.
+    color
+        None for samples as they are stored (JPEG of YCbCr gives RGB all the same, as with every decoder); "rgb" to
+        have palettes, YCbCr, CMYK and L*a*b* converted.
     on_error
         What to do, when all images are asked for, with one that is refused: "raise" its error, "warn" and leave it
         out, or "skip" it silently.
@@ -66,6 +70,7 @@ class VirtualTIFF:
     coordinates: bool = True
     short_strips: ShortStrips = "auto"
     target_chunk_bytes: int = 1 << 20
+    color: Color | None = None
     on_error: OnError = "raise"
     prefetch: int = 32768
     limits: Limits = field(default_factory=Limits)
@@ -112,7 +117,7 @@ class VirtualTIFF:
         return PyramidStore(manifest_group(group), registry=registry)
 
     def _options(self) -> ImageOptions:
-        chunks = ChunkOptions(short_strips=self.short_strips, target_chunk_bytes=self.target_chunk_bytes)
+        chunks = ChunkOptions(self.short_strips, self.target_chunk_bytes, self.color)
         return ImageOptions(name=self.name, coordinates=self.coordinates, chunks=chunks)
 
     def _all_images(self, source: Source, tiff: TiffFile) -> VirtualGroup:
