@@ -17,9 +17,7 @@ _MAX_COLORS: Final = 4096
 _MAX_TEXT: Final = 65536
 
 
-def scales_and_offsets(
-    metadata: RasterMetadata, geo: GeoReference
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def scales_and_offsets(metadata: RasterMetadata, geo: GeoReference) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return scale and offset per band; the tie point gives those of heights in single bands."""
     if geo.z_scale is not None and geo.z_offset is not None and len(metadata.scales) == 1:
         return (geo.z_scale,), (geo.z_offset,)
@@ -37,11 +35,14 @@ def value_attributes(
     """Return the attributes of the data variable that concern its values, and warnings."""
     warnings = list(metadata.warnings) + list(geo.warnings)
     attributes: Json = {}
-    if metadata.nodata is not None and dtype.kind in "iufc":
+    if metadata.nodata is not None and dtype.kind in "iuf":
         attributes["_FillValue"] = encode_fill_value(metadata.nodata, dtype)
+    elif metadata.nodata is not None:  # xarray would make complex numbers real
+        attributes["nodata"] = metadata.nodata
     if metadata.nodata_values is not None:
         attributes["nodata_values"] = list(metadata.nodata_values)
-    attributes |= _scaling(metadata, geo, dims, warnings)
+    if dtype.kind != "c":
+        attributes |= _scaling(metadata, geo, dims, warnings)
     units = band_units(metadata, geo)
     if units[0] is not None and len(set(units)) == 1:
         attributes["units"] = units[0]
@@ -60,9 +61,7 @@ def _scaling(metadata: RasterMetadata, geo: GeoReference, dims: Sequence[str], w
     scales, offsets = scales_and_offsets(metadata, geo)
     if len(set(scales)) > 1 or len(set(offsets)) > 1:
         if "band" not in dims:
-            warnings.append(
-                "the bands differ in scale or offset, but the array has no band dimension to say so"
-            )
+            warnings.append("the bands differ in scale or offset, but the array has no band dimension to say so")
         return {}
     if scales[0] == 0:
         warnings.append("the scale of the values is 0 and is ignored")
@@ -79,9 +78,7 @@ def _palette(metadata: RasterMetadata, warnings: list[str]) -> Json:
         if len(metadata.color_map) <= _MAX_COLORS:
             attributes["colormap"] = metadata.color_map.tolist()
         else:
-            warnings.append(
-                f"the colour map of {len(metadata.color_map)} entries is too large for an attribute"
-            )
+            warnings.append(f"the colour map of {len(metadata.color_map)} entries is too large for an attribute")
     if metadata.category_names:
         named = [(index, name) for index, name in enumerate(metadata.category_names) if name]
         attributes["flag_values"] = [index for index, _ in named]
@@ -104,8 +101,7 @@ def _free_metadata(metadata: RasterMetadata, warnings: list[str]) -> Json:
     if any(band_tags):
         attributes["band_tags"] = band_tags
     band_domains = [
-        {name: _short(items.items(), warnings) for name, items in band.items()}
-        for band in metadata.band_domains
+        {name: _short(items.items(), warnings) for name, items in band.items()} for band in metadata.band_domains
     ]
     if any(band_domains):
         attributes["band_tag_domains"] = band_domains

@@ -260,9 +260,7 @@ def _xy(geo: GeoReference, height: int, width: int, warnings: list[str]) -> list
     if t is None or t.b != 0 or t.d != 0:
         return []
     if max(height, width) > MAX_AXIS:
-        warnings.append(
-            f"an image of {width} x {height} pixels gets no x and y arrays: the limit is {MAX_AXIS}"
-        )
+        warnings.append(f"an image of {width} x {height} pixels gets no x and y arrays: the limit is {MAX_AXIS}")
         return []
     axes = dict(_PLAIN_AXES)
     if geo.crs is not None:

@@ -23,13 +23,11 @@ class Coordinate:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def encode_fill_value(nodata: float, dtype: np.dtype[Any]) -> int | str | list[str]:
+def encode_fill_value(nodata: float, dtype: np.dtype[Any]) -> int | str:
     """Return the ``_FillValue`` attribute as xarray wants it: floats as base64 of a float64."""
     if dtype.kind in "iu":
         return int(nodata)
-    packed = base64.standard_b64encode(struct.pack("<d", float(nodata))).decode("ascii")
-    zero = base64.standard_b64encode(struct.pack("<d", 0.0)).decode("ascii")
-    return packed if dtype.kind == "f" else [packed, zero]
+    return base64.standard_b64encode(struct.pack("<d", float(nodata))).decode("ascii")
 
 
 def strict_json(value: Any) -> Any:

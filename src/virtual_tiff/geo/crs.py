@@ -92,9 +92,7 @@ def authority_code(crs: CRS) -> str | None:
         registered = CRS.from_authority(*authority)
     except CRSError:
         return None
-    same = crs.equals(registered, ignore_axis_order=True) or (
-        crs.is_projected and _same_but_axes(crs, registered)
-    )
+    same = crs.equals(registered, ignore_axis_order=True) or (crs.is_projected and _same_but_axes(crs, registered))
     return code if same and _AUTHORITY_CODE.fullmatch(code) else None
 
 
@@ -184,9 +182,7 @@ def _registered_projected(keys: GeoKeys, warnings: list[str]) -> CRS | None:
     return registered
 
 
-def _projected_of_keys(
-    keys: GeoKeys, registered: CRS | None, name: str, linear: Unit, warnings: list[str]
-) -> CRS:
+def _projected_of_keys(keys: GeoKeys, registered: CRS | None, name: str, linear: Unit, warnings: list[str]) -> CRS:
     """Build the CRS from all keys, and return the registered one when it comes out the same."""
     geographic = geographic_crs(keys, _base_crs(keys, registered), ModelType.PROJECTED)
     json = _conversion(keys, registered, geographic, linear)
@@ -288,9 +284,7 @@ def _linear_unit(keys: GeoKeys, registered: CRS | None) -> Unit:
     code = keys.code(GeoKey.PROJ_LINEAR_UNITS)
     if code is None and registered is not None:
         axis = registered.axis_info[0]
-        return Unit(
-            axis.unit_name, axis.unit_conversion_factor, int(axis.unit_code) if axis.unit_code else None
-        )
+        return Unit(axis.unit_name, axis.unit_conversion_factor, int(axis.unit_code) if axis.unit_code else None)
     if code is None:
         code = keys.code(GeoKey.GEOG_LINEAR_UNITS)
     known = registry.unit(code) if code != USER_DEFINED else None

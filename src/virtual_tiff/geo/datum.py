@@ -128,9 +128,7 @@ def _frame(
     return frame, known
 
 
-def _ellipsoid(
-    keys: GeoKeys, base: CRS | None, frame: Json | None, names: CitationNames, warnings: list[str]
-) -> Json:
+def _ellipsoid(keys: GeoKeys, base: CRS | None, frame: Json | None, names: CitationNames, warnings: list[str]) -> Json:
     code = keys.code(GeoKey.ELLIPSOID)
     found: Json = {}
     if code is not None and code != USER_DEFINED:
@@ -164,9 +162,7 @@ def _ellipsoid(
     return _ellipsoid_json(name, semi_major, semi_minor, inverse, found)
 
 
-def _ellipsoid_json(
-    name: str, semi_major: float, semi_minor: float | None, inverse: float | None, found: Json
-) -> Json:
+def _ellipsoid_json(name: str, semi_major: float, semi_minor: float | None, inverse: float | None, found: Json) -> Json:
     """Return the ellipsoid: the registered one when the numbers are its own."""
     if semi_minor is None or semi_minor <= 0:
         semi_minor = semi_major
@@ -250,9 +246,7 @@ def _same_frame(frame: Json, base: CRS, angular: Unit) -> bool:
         return False
     if not _same_axes(_axes(frame["ellipsoid"]), _axes(base.ellipsoid.to_json_dict())):
         return False
-    if base.is_geographic and not math.isclose(
-        base.axis_info[0].unit_conversion_factor, angular.factor, rel_tol=1e-9
-    ):
+    if base.is_geographic and not math.isclose(base.axis_info[0].unit_conversion_factor, angular.factor, rel_tol=1e-9):
         return False
     mine_pm = frame.get("prime_meridian") or {"longitude": 0}
     theirs_pm = base.prime_meridian.to_json_dict() if base.prime_meridian is not None else {"longitude": 0}

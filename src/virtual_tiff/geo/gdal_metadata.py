@@ -106,9 +106,7 @@ def band_metadata(ifd: Ifd, dtype: np.dtype[Any], bands: int) -> RasterMetadata:
     if problem:
         warnings.append(problem)
     per_band = _per_band(items, min(max(bands, 1), _MAX_BANDS))
-    tags = _tiff_tags(ifd) | {
-        item.name: item.value for item in items if item.band is None and not item.domain
-    }
+    tags = _tiff_tags(ifd) | {item.name: item.value for item in items if item.band is None and not item.domain}
     nodata = read_nodata(ifd, dtype, warnings)
     band_tags = tuple(map(_band_tags, per_band))
     return RasterMetadata(
@@ -118,9 +116,7 @@ def band_metadata(ifd: Ifd, dtype: np.dtype[Any], bands: int) -> RasterMetadata:
         offsets=tuple(_role_number(band, "offset", 0.0) for band in per_band),
         units=tuple(_role_text(band, "unittype") for band in per_band),
         descriptions=tuple(_role_text(band, "description") for band in per_band),
-        color_interpretation=color_interpretation(
-            ifd, [_role_text(band, "colorinterp") for band in per_band]
-        ),
+        color_interpretation=color_interpretation(ifd, [_role_text(band, "colorinterp") for band in per_band]),
         color_map=color_map(ifd, nodata),
         statistics=tuple(map(_statistics, band_tags)),
         tags=tags,

@@ -51,9 +51,7 @@ def crs(code: int | None) -> CRS | None:
         return None
 
 
-def _json(
-    kind: type[CoordinateOperation | Datum | Ellipsoid | PrimeMeridian], code: int | None
-) -> Json | None:
+def _json(kind: type[CoordinateOperation | Datum | Ellipsoid | PrimeMeridian], code: int | None) -> Json | None:
     if code is None or not 0 < code < USER_DEFINED:
         return None
     try:

@@ -88,9 +88,7 @@ def _geographic_3d(horizontal: CRS, crs: int, datum: int) -> CRS | None:
 def _described(keys: GeoKeys, datum: int, units: int) -> Vertical:
     """Return a vertical CRS that is not registered."""
     citation = keys.text(GeoKey.VERTICAL_CITATION) or ""
-    name = (
-        citation.removeprefix("VCS Name = ").split("|")[0] if citation.startswith("VCS Name = ") else citation
-    )
+    name = citation.removeprefix("VCS Name = ").split("|")[0] if citation.startswith("VCS Name = ") else citation
     frame: Json = {"type": "VerticalReferenceFrame", "name": "unknown"}
     registered = registry.vertical_datum(datum)
     if registered is None and datum == USER_DEFINED and name:
