@@ -52,13 +52,13 @@ IMAGES_WRITTEN: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", IMAGES_WRITTEN)
 @pytest.mark.parametrize("second", ["LERC", "LERC_DEFLATE", "LERC_ZSTD"])
-@pytest.mark.parametrize("interleave", ["pixel", "band"])
-def test_what_gdal_writes(name: str, second: str, interleave: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("interleave", "endianness"), [("pixel", "LITTLE"), ("band", "LITTLE"), ("pixel", "BIG")])
+def test_what_gdal_writes(name: str, second: str, interleave: str, endianness: str, tmp_path: Path) -> None:
     image, options = IMAGES_WRITTEN[name]
     path = tmp_path / "lerc.tif"
     with quiet(), rasterio.open(
         path, "w", driver="GTiff", width=COLUMNS, height=ROWS, count=image.shape[2], dtype=image.dtype,
-        compress=second, interleave=interleave, blockysize=16, **options,
+        compress=second, interleave=interleave, blockysize=16, endianness=endianness, **options,
     ) as dataset:  # fmt: skip
         dataset.write(image.transpose(2, 0, 1))
     with tifffile.TiffFile(path) as tiff:
