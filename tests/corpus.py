@@ -7,6 +7,7 @@ files; ``--show wrong,readfail`` lists pages by the start of their status, with 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
@@ -50,11 +51,7 @@ def corpus_root() -> Path | None:
 
 def corpus_files(root: Path, only: str = "*") -> list[Path]:
     """TIFF files of the corpus whose relative path matches a glob."""
-    files = (
-        path
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in (".tif", ".tiff") and path.is_file()
-    )
+    files = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in (".tif", ".tiff") and path.is_file())
     return [path for path in files if fnmatch.fnmatch(str(path.relative_to(root)), only)]
 
 
@@ -74,9 +71,7 @@ class Worker:
         command = [sys.executable, "-m", "tests.corpus_worker", str(cache)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=stderr, env=environment
-        )
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=stderr, env=environment)
         self.buffer = b""
         self.stage = ""
         self.page = "-"
@@ -111,6 +106,9 @@ class Worker:
         self.process.kill()
         self.process.wait()
         self.answers.close()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
 
 
 class Pool:
@@ -192,9 +190,7 @@ def judge(
     files: Sequence[Path], *, workers: int = 2, cache: Path | None = None, seconds: float = PAGE_SECONDS
 ) -> dict[Path, dict[str, Verdict]]:
     """Judge all IFDs of files in processes of their own."""
-    folder = cache or Path(
-        os.environ.get("VIRTUAL_TIFF_CACHE") or Path(tempfile.gettempdir()) / "virtual-tiff-oracles"
-    )
+    folder = cache or Path(os.environ.get("VIRTUAL_TIFF_CACHE") or Path(tempfile.gettempdir()) / "virtual-tiff-oracles")
     jobs = [Job(path) for path in files]
     if jobs:
         Pool(jobs, workers, folder, seconds).run()
@@ -254,9 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.corpus", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--update", action="store_true", help="accept what is found")
     parser.add_argument("--only", default="*", metavar="GLOB", help="files, by relative path")
-    parser.add_argument(
-        "--show", default="", metavar="STATUS,...", help="list pages by the beginning of their status"
-    )
+    parser.add_argument("--show", default="", metavar="STATUS,...", help="list pages by the beginning of their status")
     parser.add_argument("--slow", type=int, default=0, metavar="N", help="list the N slowest pages")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
@@ -269,11 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts = judge(files, workers=options.workers)
     for line in _listing(root, verdicts, options.show):
         print(line)
-    pages = [
-        (verdict.milliseconds, path, page)
-        for path, found in verdicts.items()
-        for page, verdict in found.items()
-    ]
+    pages = [(verdict.milliseconds, path, page) for path, found in verdicts.items() for page, verdict in found.items()]
     for milliseconds, path, page in sorted(pages, reverse=True)[: options.slow]:
         print(f"{milliseconds} ms  {path.relative_to(root)} IFD {page}")
     found = as_ledger(root, verdicts)

@@ -76,16 +76,12 @@ class Judge:
         """Judge one page and tell the parent."""
         areas = oracles.windows(page)
         start = time.perf_counter()
-        outcome = subject.read(
-            path, page.path, areas, stage=lambda name: self.say(stage=name, page=page.name)
-        )
+        outcome = subject.read(path, page.path, areas, stage=lambda name: self.say(stage=name, page=page.name))
         milliseconds = round(1000 * (time.perf_counter() - start))
         status, detail = self.verdict(path, page, opinions, outcome)
         self.say(page=page.name, status=status, detail=detail, ms=milliseconds, tags=page.summary())
 
-    def verdict(
-        self, path: Path, page: Page, opinions: list[Opinion], outcome: subject.Outcome
-    ) -> tuple[str, str]:
+    def verdict(self, path: Path, page: Page, opinions: list[Opinion], outcome: subject.Outcome) -> tuple[str, str]:
         """Status and explanation."""
         wrong = oracles.distrusted(page, opinions)
         trusted = [opinion for opinion in opinions if opinion.reads and opinion.oracle not in wrong]
