@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -11,9 +11,10 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.errors import FormatError
 from virtual_tiff.geo.conventions import conventions, mask_conventions, multiscales
 from virtual_tiff.geo.coordinate import Coordinate
-from virtual_tiff.geo.gdal_metadata import band_metadata
+from virtual_tiff.geo.gdal_metadata import RasterMetadata, band_metadata
 from virtual_tiff.geo.georef import GeoReference, georeference
-from virtual_tiff.pyramid import Level, Pyramid, pyramids
+from virtual_tiff.geo.lenient import integer
+from virtual_tiff.pyramid import Pyramid, pyramids
 from virtual_tiff.tiff.deferred import load_tags
 from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.protocol import Reader
@@ -37,6 +38,8 @@ DESCRIBING_TAGS: Final = frozenset(
     }
 )
 """Tags that say what pixels mean and where they are, and that may be large enough to be deferred."""
+
+_MASK_FLAG: Final = 4
 
 MASK: Final = "mask"
 """Name of the variable that holds the mask of an image."""
@@ -62,12 +65,16 @@ class VirtualGroup:
     warnings: tuple[str, ...] = ()
 
 
-def image_group(
-    tiff: TiffFile, path: int | IfdPath, options: ImageOptions, *, mask: IfdPath | None = None
-) -> Reader[VirtualGroup]:
-    """Describe one image as a group: its array, its coordinates, its attributes and, if asked for, its mask.
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image as it was read: its array, and its IFD with the tags that describe it."""
 
-    An overview or a mask gets the georeference of the image it belongs to, at its own scale.
+    array: VirtualArray
+    ifd: Ifd
+
+
+def read_image(tiff: TiffFile, path: int | IfdPath, options: ImageOptions) -> Reader[Image]:
+    """Read what becomes the array and the attributes of one image.
 
     Raises
     ------
@@ -76,11 +83,59 @@ def image_group(
     """
     array = yield from virtual_array(tiff, path, options.chunks)
     ifd = yield from load_tags(tiff.ifd(path), DESCRIBING_TAGS)
-    geo = yield from _georeference(tiff, ifd)
-    bands = array.shape[0] if "band" in array.dimension_names else 1
+    return Image(array, ifd)
+
+
+def image_group(
+    tiff: TiffFile,
+    path: int | IfdPath,
+    options: ImageOptions,
+    *,
+    mask: IfdPath | None = None,
+    parents: Mapping[IfdPath, IfdPath] | None = None,
+) -> Reader[VirtualGroup]:
+    """Describe one image as a group: its array, its coordinates, its attributes and, if asked for, its mask.
+
+    An overview or a mask gets the georeference of the image it belongs to, at its own scale. ``parents`` is what
+    :func:`parent_images` returns, for those who describe many images of one file.
+
+    Raises
+    ------
+    VirtualTiffError
+        When the IFD holds no image, or one that is refused.
+    """
+    image = yield from read_image(tiff, path, options)
+    parent = (parent_images(tiff) if parents is None else parents).get(image.ifd.path)
+    main = None
+    if parent is not None:
+        main = yield from load_tags(tiff.ifd(parent), DESCRIBING_TAGS)
+    beside = None
+    if mask is not None:
+        beside = yield from read_image(tiff, mask, options)
+    return described_group(image, options, main=main, mask=beside)
+
+
+def described_group(
+    image: Image, options: ImageOptions, *, main: Ifd | None = None, mask: Image | None = None
+) -> VirtualGroup:
+    """Put an image, its coordinates, its attributes and its mask into a group.
+
+    Parameters
+    ----------
+    image
+        The image.
+    options
+        How it becomes a group.
+    main
+        For an overview or a mask: the full image, whose georeference and whose meaning of values it inherits.
+    mask
+        The mask of the same size.
+    """
+    array = image.array
+    geo = georeference(image.ifd, main)
     described = conventions(
         geo,
-        band_metadata(ifd, array.dtype, bands),
+        image_metadata(image, main),
         shape=array.shape,
         dims=array.dimension_names,
         dtype=array.dtype,
@@ -89,16 +144,49 @@ def image_group(
     attributes = dict(described.array)
     arrays = {}
     if mask is not None:
-        beside = yield from virtual_array(tiff, mask, options.chunks)
         attributes["ancillary_variables"] = MASK
-        told = mask_conventions(geo, shape=beside.shape, dims=beside.dimension_names)
-        arrays[MASK] = replace(beside, attributes=told)
+        arrays[MASK] = _mask_array(mask, geo)
     return VirtualGroup(
         arrays={options.name: replace(array, attributes=attributes), **arrays},
         coordinates=described.coordinates,
         attributes=described.group,
         warnings=(*array.warnings, *described.warnings),
     )
+
+
+def image_metadata(image: Image, main: Ifd | None = None) -> RasterMetadata:
+    """Return what the values of an image mean; those of an overview mean what those of the full image do."""
+    array = image.array
+    bands = array.shape[0] if "band" in array.dimension_names else 1
+    own = band_metadata(image.ifd, array.dtype, bands)
+    if main is None:
+        return own
+    full = band_metadata(main, array.dtype, bands)
+    same_colors = integer(image.ifd, Tags.PhotometricInterpretation, 1) == integer(
+        main, Tags.PhotometricInterpretation, 1
+    )
+    return replace(
+        own,
+        nodata=full.nodata if own.nodata is None else own.nodata,
+        nodata_values=own.nodata_values or full.nodata_values,
+        scales=full.scales,
+        offsets=full.offsets,
+        units=full.units,
+        descriptions=full.descriptions,
+        color_interpretation=full.color_interpretation if same_colors else own.color_interpretation,
+        category_names=full.category_names,
+        warnings=tuple(dict.fromkeys((*own.warnings, *full.warnings))),
+    )
+
+
+def _mask_array(mask: Image, geo: GeoReference) -> VirtualArray:
+    """Return a mask with its attributes; one of 8 bits keeps its values, of which 0 is masked and 255 valid."""
+    array = mask.array
+    attributes = mask_conventions(geo, shape=array.shape, dims=array.dimension_names)
+    if array.dtype.kind != "b":
+        largest = (1 << integer(mask.ifd, Tags.BitsPerSample, 8)) - 1
+        attributes["flag_values"] = [0, largest]
+    return replace(array, attributes=attributes)
 
 
 def pyramid_group(tiff: TiffFile, options: ImageOptions, pyramid: Pyramid | None = None) -> Reader[VirtualGroup]:
@@ -121,33 +209,47 @@ def pyramid_group(tiff: TiffFile, options: ImageOptions, pyramid: Pyramid | None
         ``no-ifd`` when the file has no image.
     """
     if pyramid is None:
-        pyramid = next(iter(pyramids(tiff)), None)
+        pyramid = first_pyramid(tiff)
+    parents = {level.path: pyramid.path for level in pyramid.levels[1:]}
+    groups = []
+    for level in pyramid.levels:
+        group = yield from image_group(tiff, level.path, options, mask=level.mask, parents=parents)
+        groups.append(group)
+    main = yield from load_tags(tiff.ifd(pyramid.path), DESCRIBING_TAGS)
+    return tree_group(pyramid, main, groups)
+
+
+def first_pyramid(tiff: TiffFile) -> Pyramid:
+    """Return the first image of a file with its overviews.
+
+    Raises
+    ------
+    FormatError
+        ``no-ifd`` when the file has no image.
+    """
+    pyramid = next(iter(pyramids(tiff)), None)
     if pyramid is None:
         found = "none of the IFDs holds an image"
         raise FormatError(found, feature="no-ifd", url=tiff.url)
-    groups: dict[str, VirtualGroup] = {}
-    for number, level in enumerate(pyramid.levels):
-        groups[str(number)] = yield from _level_group(tiff, level, options)
-    ifd = yield from load_tags(tiff.ifd(pyramid.path), DESCRIBING_TAGS)
+    return pyramid
+
+
+def tree_group(pyramid: Pyramid, main: Ifd, levels: Sequence[VirtualGroup]) -> VirtualGroup:
+    """Put the groups of all levels into one; `main` is the IFD of the finest."""
     return VirtualGroup(
-        groups=groups,
-        attributes=multiscales(pyramid, georeference(ifd)),
-        warnings=tuple(warning for group in groups.values() for warning in group.warnings),
+        groups={str(number): level for number, level in enumerate(levels)},
+        attributes=multiscales(pyramid, georeference(main)),
+        warnings=tuple(dict.fromkeys(warning for level in levels for warning in level.warnings)),
     )
 
 
-def _level_group(tiff: TiffFile, level: Level, options: ImageOptions) -> Reader[VirtualGroup]:
-    return (yield from image_group(tiff, level.path, options, mask=level.mask))
-
-
-def _georeference(tiff: TiffFile, ifd: Ifd) -> Reader[GeoReference]:
-    """The georeference of an image, or of the one that it is an overview or a mask of."""
+def parent_images(tiff: TiffFile) -> dict[IfdPath, IfdPath]:
+    """Return, for each overview and each mask, the image that it belongs to."""
+    parents: dict[IfdPath, IfdPath] = {}
     for pyramid in pyramids(tiff):
-        parts = {path for level in pyramid.levels for path in (level.path, level.mask)}
-        if ifd.path in parts and ifd.path != pyramid.path:
-            main = yield from load_tags(tiff.ifd(pyramid.path), DESCRIBING_TAGS)
-            return georeference(ifd, main)
-    return georeference(ifd)
+        paths = {path for level in pyramid.levels for path in (level.path, level.mask) if path is not None}
+        parents |= dict.fromkeys(paths - {pyramid.path}, pyramid.path)
+    return parents
 
 
 def flat_group(images: Mapping[str, VirtualGroup]) -> VirtualGroup:

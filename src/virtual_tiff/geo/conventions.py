@@ -110,15 +110,16 @@ def conventions(
     array |= {"AREA_OR_POINT": geo.area_or_point} if geo.has_raster_type else {}
     grid_mapping = _grid_mapping(geo)
     if grid_mapping is not None:
-        array |= {"grid_mapping": GRID_MAPPING, "coordinates": GRID_MAPPING}
+        array["grid_mapping"] = GRID_MAPPING
     coordinates = [] if grid_mapping is None else [grid_mapping]
     if xy_coordinates:
         coordinates += _xy(geo, height, width, warnings)
     if "band" in dims:
         coordinates += band_coordinates(metadata, geo, names=band_names)
     group: Json = dict(spatial)
-    if grid_mapping is not None:
-        group["coordinates"] = GRID_MAPPING
+    named = [coordinate.name for coordinate in coordinates if coordinate.name not in coordinate.dims]
+    if named:
+        array["coordinates"] = group["coordinates"] = " ".join(named)
     fill_value = _fill_value(metadata.nodata, dtype)
     return Conventions(
         strict_json(array | spatial), strict_json(group), tuple(coordinates), fill_value, tuple(warnings)
