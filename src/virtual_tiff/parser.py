@@ -12,8 +12,9 @@ from virtualizarr.manifests import ManifestStore
 from virtual_tiff.chunks import ChunkOptions, ShortStrips
 from virtual_tiff.coding import Color
 from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
-from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, pyramid_group
+from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, parent_images, pyramid_group
 from virtual_tiff.manifest import PyramidStore, manifest_group
+from virtual_tiff.sidecar import whole_image
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
 from virtual_tiff.tiff.protocol import Limits
 from virtual_tiff.tiff.source import Source, read_tiff
@@ -48,6 +49,9 @@ class VirtualTIFF:
     color
         None for samples as they are stored (JPEG of YCbCr gives RGB all the same, as with every decoder); "rgb" to
         have palettes, YCbCr, CMYK and L*a*b* converted.
+    sidecars
+        Whether overviews and masks are also looked for in files beside this one (``.ovr``, ``.msk``, ``.msk.ovr``
+        behind its name): three requests more. For the "pyramid" layout; a file that is not there is no error.
     on_error
         What to do, when all images are asked for, with one that is refused: "raise" its error, "warn" and leave it
         out, or "skip" it silently.
@@ -71,6 +75,7 @@ class VirtualTIFF:
     short_strips: ShortStrips = "auto"
     target_chunk_bytes: int = 1 << 20
     color: Color | None = None
+    sidecars: bool = False
     on_error: OnError = "raise"
     prefetch: int = 32768
     limits: Limits = field(default_factory=Limits)
@@ -110,6 +115,8 @@ class VirtualTIFF:
         tiff = read_tiff(source, last=_last_ifd(self.ifd))
         if self.ifd is not None:
             group = source.run(image_group(tiff, self.ifd, self._options()))
+        elif self.ifd_layout == "pyramid" and self.sidecars:
+            group = whole_image(source, tiff).group(self._options())
         elif self.ifd_layout == "pyramid":
             group = source.run(pyramid_group(tiff, self._options()))
         else:
@@ -125,10 +132,12 @@ class VirtualTIFF:
         for problem in tiff.problems:
             self._handle(problem.at(url=tiff.url))
         images: dict[str, VirtualGroup] = {}
+        parents = parent_images(tiff)
         for ifd in tiff.walk():
             name = "_".join(map(str, ifd.path))
+            options = replace(self._options(), name=name)
             try:
-                images[name] = source.run(image_group(tiff, ifd.path, replace(self._options(), name=name)))
+                images[name] = source.run(image_group(tiff, ifd.path, options, parents=parents))
             except SourceError:
                 raise
             except VirtualTiffError as error:

@@ -1,0 +1,152 @@
+"""Overviews and masks in files beside a TIFF: ``a.tif.ovr``, ``a.tif.msk`` and ``a.tif.msk.ovr``.
+
+References
+----------
+https://gdal.org/drivers/raster/gtiff.html (overviews, nodata mask)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from virtual_tiff.errors import SourceError, VirtualTiffError
+from virtual_tiff.group import (
+    DESCRIBING_TAGS,
+    Image,
+    ImageOptions,
+    VirtualGroup,
+    described_group,
+    first_pyramid,
+    read_image,
+    tree_group,
+)
+from virtual_tiff.pyramid import Level, Pyramid, pyramids
+from virtual_tiff.tiff.ifd import IfdPath, TiffFile
+from virtual_tiff.tiff.source import Source, load_tags, read_tiff
+from virtual_tiff.tiff.tags import Tags
+
+OVERVIEWS: Final = ".ovr"
+MASKS: Final = ".msk"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An IFD of one of the files that make up an image."""
+
+    source: Source
+    tiff: TiffFile
+    path: IfdPath
+
+    def read(self, options: ImageOptions) -> Image:
+        """Read what becomes an array and its attributes."""
+        return self.source.run(read_image(self.tiff, self.path, options))
+
+
+@dataclass(frozen=True, slots=True)
+class WholeImage:
+    """An image with the overviews and masks of its own file and of those beside it.
+
+    ``images`` and ``masks`` have an entry for each level of ``pyramid``, finest first; the paths of these levels
+    may be those of another file.
+    """
+
+    pyramid: Pyramid
+    images: tuple[Part, ...]
+    masks: tuple[Part | None, ...]
+
+    def level_group(self, level: int, options: ImageOptions) -> VirtualGroup:
+        """Describe one level as a group; it lies where the finest one lies, and its values mean the same."""
+        part, mask = self.images[level], self.masks[level]
+        finest = self.images[0]
+        main = load_tags(finest.source, finest.tiff.ifd(finest.path), DESCRIBING_TAGS) if level else None
+        return described_group(
+            part.read(options), options, main=main, mask=None if mask is None else mask.read(options)
+        )
+
+    def group(self, options: ImageOptions) -> VirtualGroup:
+        """Describe all levels: a group per level, "0" the finest."""
+        finest = self.images[0]
+        main = load_tags(finest.source, finest.tiff.ifd(finest.path), DESCRIBING_TAGS)
+        return tree_group(self.pyramid, main, [self.level_group(n, options) for n in range(len(self.images))])
+
+
+def whole_image(source: Source, tiff: TiffFile) -> WholeImage:
+    """Find the first image of a file, with what stands in the files beside it.
+
+    Overviews and masks of the file itself come first: those beside it fill in the sizes that are missing. A file
+    that does not exist, or may not be read, is no error; one that is damaged is left out with a warning.
+
+    Raises
+    ------
+    FormatError
+        ``no-ifd`` when the file has no image.
+    """
+    inside = first_pyramid(tiff)
+    finest = inside.levels[0]
+    bands = _bands(tiff, finest.path)
+    images = {(level.width, level.height): Part(source, tiff, level.path) for level in inside.levels}
+    masks = {
+        (level.width, level.height): Part(source, tiff, level.mask) for level in inside.levels if level.mask is not None
+    }
+    for part, size, mask in _parts(_sibling(source, OVERVIEWS)):
+        if size[0] <= finest.width and size[1] <= finest.height and _bands(part.tiff, part.path) == bands:
+            images.setdefault(size, part)
+            if mask is not None:
+                masks.setdefault(size, mask)
+    for suffix in (MASKS, MASKS + OVERVIEWS):
+        for part, size, _ in _parts(_sibling(source, suffix)):
+            if _bands(part.tiff, part.path) in {1, bands}:
+                masks.setdefault(size, part)
+    sizes = sorted(images, key=lambda size: -size[0] * size[1])
+    pyramid = replace(inside, levels=tuple(_level(images[size].path, size, finest) for size in sizes))
+    return WholeImage(pyramid, tuple(images[size] for size in sizes), tuple(masks.get(size) for size in sizes))
+
+
+def _level(path: IfdPath, size: tuple[int, int], finest: Level) -> Level:
+    return Level(path, *size, finest.width / size[0], finest.height / size[1])
+
+
+def _parts(opened: tuple[Source, TiffFile] | None) -> Iterator[tuple[Part, tuple[int, int], Part | None]]:
+    """Yield the images of a file with their sizes and masks, whatever they are to one another."""
+    if opened is None:
+        return
+    source, tiff = opened
+    for pyramid in pyramids(tiff):
+        for level in pyramid.levels:
+            mask = None if level.mask is None else Part(source, tiff, level.mask)
+            yield Part(source, tiff, level.path), (level.width, level.height), mask
+
+
+def _sibling(source: Source, suffix: str) -> tuple[Source, TiffFile] | None:
+    """Open the file whose name has a suffix more, or return None when it is not there."""
+    beside = Source(
+        source.store,
+        _suffixed(source.path, suffix),
+        _suffixed(source.url, suffix),
+        prefetch=source.prefetch,
+        limits=source.limits,
+    )
+    try:
+        return beside, read_tiff(beside)
+    except SourceError as error:
+        if error.feature not in {"not-found", "forbidden"}:
+            warnings.warn(f"left out: {error}", stacklevel=4)
+    except VirtualTiffError as error:
+        warnings.warn(f"left out: {error}", stacklevel=4)
+    return None
+
+
+def _suffixed(url: str, suffix: str) -> str:
+    """Put a suffix behind the path of a URL, before its query."""
+    path, mark, query = url.partition("?") if url.startswith(("http://", "https://")) else (url, "", "")
+    return f"{path}{suffix}{mark}{query}"
+
+
+def _bands(tiff: TiffFile, path: IfdPath) -> int:
+    try:
+        return tiff.ifd(path).integer(Tags.SamplesPerPixel, 1)
+    except VirtualTiffError:
+        return 1
