@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -116,8 +117,14 @@ def test_info_of_a_url(faults: FaultServer) -> None:
 def test_demo(tmp_path: Path) -> None:
     done = run_outside("demo", tmp_path / "demo")
     assert (done.code, done.err) == (0, "")
-    assert done.out.count("yes") == 4
-    assert (tmp_path / "demo" / "picture.png").exists()
+    assert done.out.count("every pixel equal to what was made: yes") == 2
+    assert done.out.count("every pixel equal to what GDAL reads: yes") == 2
+    picture = imagecodecs.png_decode((tmp_path / "demo" / "picture.png").read_bytes())
+    assert picture.ndim == 3
+    assert picture.std() > 20
+    again = run("demo", tmp_path / "demo")
+    assert again.code == 4
+    one_line(again, tmp_path / "demo", "[target-exists]")
 
 
 def test_version_and_help() -> None:

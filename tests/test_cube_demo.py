@@ -1,18 +1,15 @@
-"""The demo makes, publishes, reads, checks and draws; its writer writes what GDAL reads."""
+"""The writer of the demo writes what GDAL reads; the demo itself is run in ``test_cli.py``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 import rasterio
 
 from tests.archives import run_python
 from virtual_tiff.demo.cog import Ground, write_cog
-from virtual_tiff.demo.run import run_demo
-from virtual_tiff.errors import TargetError
 
 GROUND = Ground(epsg=32633, left=399960.0, top=5400000.0, pixel=10.0)
 
@@ -31,23 +28,6 @@ def test_gdal_reads_what_the_writer_writes(dtype: str, bands: int, nodata: float
         assert file.tags()["TIFFTAG_DATETIME"] == "2024:07:15 10:30:00"
     with rasterio.open(tmp_path / "a.tif", overview_level=0) as file:
         assert np.array_equal(file.read(), pixels[:, ::2, ::2], equal_nan=dtype == "float32")
-
-
-def test_the_demo(tmp_path: Path) -> None:
-    steps: list[str] = []
-    report = run_demo(tmp_path / "demo", on_step=steps.append)
-    assert report.ok
-    assert len(steps) == 3
-    for check in report.cubes.values():
-        assert check.equal
-        assert check.equal_to_gdal is True
-        assert check.repository_bytes < check.archive_bytes / 50
-    picture = imagecodecs.png_decode(report.picture.read_bytes())
-    assert picture.ndim == 3
-    assert picture.std() > 20
-    with pytest.raises(TargetError) as caught:
-        run_demo(tmp_path / "demo")
-    assert caught.value.feature == "target-exists"
 
 
 def test_the_demo_needs_no_test_dependency() -> None:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.archives import LONG_AGO, age, files_below, gdal_reads, make_archive, make_tiff, read_elsewhere
+from tests.archives import LONG_AGO, age, files_below, gdal_reads, make_archive, make_tiff, read_elsewhere, run_python
 from tests.servers import Bucket, FaultServer, Web
 from virtual_tiff.cube import publish as publish_module
+from virtual_tiff.cube.fresh import round_up
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.plan import plan_stack
-from virtual_tiff.cube.publish import MANIFEST_REFERENCES, publish, publish_plan, round_up, split_sizes
+from virtual_tiff.cube.publish import MANIFEST_REFERENCES, publish, publish_plan, split_sizes
 from virtual_tiff.cube.scan import scan
 from virtual_tiff.errors import ConformError, FormatError, SourceError, TargetError, UsageError
 
@@ -44,14 +45,25 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
-def test_another_process_reads_what_gdal_reads(profile: dict[str, Any], tmp_path: Path) -> None:
-    made = make_archive(tmp_path / "archive", **profile)
-    published = publish([tmp_path / "archive"], tmp_path / "cube.icechunk")
-    seen = read_elsewhere(published.code, tmp_path)
-    expected = gdal_reads(tmp_path / "archive")
-    assert np.array_equal(expected, made)
-    if made.shape[1] == 1:
+@pytest.fixture(scope="module")
+def published_profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an archive of each profile, and the pixels that one other process read from their cubes."""
+    folder = tmp_path_factory.mktemp("profiles")
+    script = "import numpy\n"
+    for index, profile in enumerate(PROFILES.values()):
+        make_archive(folder / str(index), **profile)
+        published = publish([folder / str(index)], folder / f"{index}.icechunk")
+        script += f"{published.code}\nnumpy.save({str(folder / f'{index}.npy')!r}, ds['band_data'].values)\n"
+    run_python(script)
+    return folder
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_another_process_reads_what_gdal_reads(name: str, published_profiles: Path) -> None:
+    index = list(PROFILES).index(name)
+    seen = np.load(published_profiles / f"{index}.npy")
+    expected = gdal_reads(published_profiles / str(index))
+    if expected.shape[1] == 1:
         expected = expected[:, 0]
     assert seen.dtype == expected.dtype
     assert np.array_equal(seen, expected)

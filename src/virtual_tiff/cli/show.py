@@ -34,7 +34,7 @@ def show_published(published: Published, *, skipped: Sequence[str], as_json: boo
     if skipped:
         typer.echo(f"Skipped {_count(len(skipped), 'file')} that could not be read")
     typer.echo("\nTo read it:\n")
-    typer.echo(_indent(f"from virtual_tiff.cube.open import open_cube\nds = open_cube({published.url!r})"))
+    typer.echo(_indent(f"from virtual_tiff import open_cube\nds = open_cube({published.url!r})"))
     codec = " and the codec of virtual-tiff" if published.portability == "segment" else ""
     needs = f"icechunk, xarray{codec}"
     typer.echo(f"\nor, with {needs} alone:\n")

@@ -1,4 +1,4 @@
-"""Sources that were changed a moment ago.
+"""How a reader finds out that a source has changed, and what that cannot see.
 
 Icechunk compares times of change in whole seconds, so a file that is replaced within the second of its last
 change would go unnoticed for ever. Publishing waits until that second is over (once, for all files together),
@@ -13,13 +13,30 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.stores import OBJECT_STORES
 from virtual_tiff.errors import SourceError
 from virtual_tiff.tiff.failures import source_error
 
 _SECOND: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(seconds=2)
 _CONCURRENCY: Final = 64
+
+
+def checksum(header: FileHeader) -> str | datetime | None:
+    """What a reader compares: the ETag on S3, elsewhere the time of the last change, rounded up to a whole second.
+
+    Icechunk keeps whole seconds. It sends ETags without their quotes, which S3 accepts; files and web servers
+    then take unchanged files for changed ones, and for other object stores it is not known.
+    """
+    if header.place.scheme == "s3" and header.etag:
+        return header.etag
+    return None if header.last_modified is None else round_up(header.last_modified)
+
+
+def round_up(time: datetime) -> datetime:
+    """The first whole second that is not before a moment, in UTC."""
+    # Icechunk accepts this very time zone object and no other.
+    whole = time.astimezone(UTC).replace(microsecond=0, tzinfo=UTC)
+    return whole if whole == time else whole + _SECOND
 
 
 async def settle(headers: Sequence[FileHeader]) -> None:
@@ -47,7 +64,8 @@ async def settle(headers: Sequence[FileHeader]) -> None:
 
 
 def _is_young(header: FileHeader) -> bool:
-    if header.place.scheme in OBJECT_STORES or header.last_modified is None:
+    """Whether a file may still be replaced without a trace in its checksum."""
+    if header.last_modified is None or isinstance(checksum(header), str):
         return False
     return header.last_modified + _SECOND > header.read_at
 

@@ -65,8 +65,9 @@ class CubePlan:
     @property
     def references(self) -> int:
         """Number of byte ranges that are referenced."""
-        arrays = {id(header.array): header.array for header in self.headers}
-        return sum(int(np.count_nonzero(array.lengths)) for array in arrays.values())
+        arrays = (array for group in self.groups for array in group.arrays)
+        headers = (placement.header for array in arrays for placement in array.placements)
+        return sum(int(np.count_nonzero(header.array.lengths)) for header in headers)
 
     @property
     def portability(self) -> str:

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import icechunk
@@ -24,15 +23,14 @@ from zarr.core.buffer import default_buffer_prototype
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.container import Container, container_of, containers_for
-from virtual_tiff.cube.fresh import settle
-from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.fresh import checksum, settle
 from virtual_tiff.cube.ledger import ledger_keys
 from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
 from virtual_tiff.cube.open import reader_code
 from virtual_tiff.cube.plan import ArrayPlan, CubePlan, GroupPlan, Placement, plan_stack
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import CONCURRENCY, OnProgress, scan
-from virtual_tiff.cube.stores import OBJECT_STORES, locate
+from virtual_tiff.cube.stores import locate
 from virtual_tiff.cube.target import check_free, staged
 from virtual_tiff.errors import TargetError, UsageError
 from virtual_tiff.tiff.ifd import IfdPath
@@ -224,24 +222,6 @@ async def _refer(store: IcechunkStore, path: str, placement: Placement, containe
 
 async def _put(store: IcechunkStore, key: str, value: bytes) -> None:
     await store.set(key, default_buffer_prototype().buffer.from_bytes(value))
-
-
-def checksum(header: FileHeader) -> str | datetime | None:
-    """What a reader compares to find out that a source has changed since.
-
-    Object stores have reliable ETags. For files and web servers it is the time of the last change, rounded
-    up to the next second, since Icechunk keeps whole seconds and an ETag there makes unchanged files fail.
-    """
-    if header.place.scheme in OBJECT_STORES and header.etag:
-        return header.etag
-    return None if header.last_modified is None else round_up(header.last_modified)
-
-
-def round_up(time: datetime) -> datetime:
-    """The first whole second that is not before a moment, in UTC."""
-    # Icechunk accepts this very time zone object and no other.
-    whole = time.astimezone(UTC).replace(microsecond=0, tzinfo=UTC)
-    return whole if whole == time else whole + timedelta(seconds=1)
 
 
 def commit_message(plan: CubePlan) -> str:

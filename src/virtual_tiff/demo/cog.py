@@ -56,9 +56,7 @@ def write_cog(path: Path, pixels: np.ndarray[Any, Any], ground: Ground, *, nodat
     heads[0] += _geo_entries(ground)
     heads[1].append((Tags.NewSubfileType, _LONG, 1))
     # The first pass finds the size of the IFDs, which the offsets of the tiles depend on.
-    sizes = [
-        len(_ifd(_with_tiles(head, parts, 0), 0, last=True)) for head, parts in zip(heads, tiles, strict=True)
-    ]
+    sizes = [len(_ifd(_with_tiles(head, parts, 0), 0, last=True)) for head, parts in zip(heads, tiles, strict=True)]
     positions = [8, 8 + sizes[0]]
     behind = 8 + sum(sizes)
     body = [behind + sum(map(len, tiles[1])), behind]  # as in a COG, the overview's tiles come first
