@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
+from virtual_tiff.chunks import ShortStrips
+from virtual_tiff.coding import Color
 from virtual_tiff.dataset import open_pyramid, open_tiff
 from virtual_tiff.tiff.ifd import IfdPath
 
@@ -42,6 +44,10 @@ class VirtualTiffBackend(BackendEntrypoint):
         name: str = "band_data",
         store: Any = None,
         coordinates: bool = True,
+        short_strips: ShortStrips = "auto",
+        target_chunk_bytes: int = 1 << 20,
+        color: Color | None = None,
+        sidecars: bool = False,
     ) -> xr.Dataset:
         """Open one level of the image, or the image of one IFD; see :func:`virtual_tiff.open_tiff`."""
         del concat_characters, use_cftime
@@ -52,6 +58,10 @@ class VirtualTiffBackend(BackendEntrypoint):
             name=name,
             store=store,
             coordinates=coordinates,
+            short_strips=short_strips,
+            target_chunk_bytes=target_chunk_bytes,
+            color=color,
+            sidecars=sidecars,
             mask_and_scale=mask_and_scale,
             drop_variables=drop_variables,
             decode_times=decode_times,
@@ -73,6 +83,10 @@ class VirtualTiffBackend(BackendEntrypoint):
         name: str = "band_data",
         store: Any = None,
         coordinates: bool = True,
+        short_strips: ShortStrips = "auto",
+        target_chunk_bytes: int = 1 << 20,
+        color: Color | None = None,
+        sidecars: bool = False,
     ) -> xr.DataTree:
         """Open the image with its overviews; see :func:`virtual_tiff.open_pyramid`."""
         del concat_characters, use_cftime
@@ -81,6 +95,10 @@ class VirtualTiffBackend(BackendEntrypoint):
             name=name,
             store=store,
             coordinates=coordinates,
+            short_strips=short_strips,
+            target_chunk_bytes=target_chunk_bytes,
+            color=color,
+            sidecars=sidecars,
             mask_and_scale=mask_and_scale,
             drop_variables=drop_variables,
             decode_times=decode_times,

@@ -7,15 +7,15 @@ from typing import Any
 
 import xarray as xr
 from obspec_utils.registry import ObjectStoreRegistry
-from virtualizarr.manifests import ManifestStore
 
 from virtual_tiff.chunks import ChunkOptions, ShortStrips
+from virtual_tiff.coding import Color
 from virtual_tiff.cube.stores import locate
-from virtual_tiff.errors import FormatError, UsageError
+from virtual_tiff.errors import UsageError
 from virtual_tiff.group import ImageOptions, image_group
 from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.parser import VirtualTIFF
-from virtual_tiff.pyramid import pyramids
+from virtual_tiff.sidecar import whole_image
 from virtual_tiff.tiff.ifd import IfdPath
 from virtual_tiff.tiff.source import Source, read_tiff
 
@@ -30,6 +30,8 @@ def open_tiff(
     coordinates: bool = True,
     short_strips: ShortStrips = "auto",
     target_chunk_bytes: int = 1 << 20,
+    color: Color | None = None,
+    sidecars: bool = False,
     mask_and_scale: bool = True,
     chunks: Any = None,
     **options: Any,
@@ -51,7 +53,7 @@ def open_tiff(
         environment.
     coordinates
         Whether pixel centres become the coordinates ``x`` and ``y``.
-    short_strips, target_chunk_bytes
+    short_strips, target_chunk_bytes, color, sidecars
         See :class:`~virtual_tiff.VirtualTIFF`.
     mask_and_scale
         Whether nodata becomes NaN, and scale and offset are applied.
@@ -71,23 +73,22 @@ def open_tiff(
         When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
     """
     registry, located = _registry(url, store)
-    image_options = ImageOptions(name, coordinates, ChunkOptions(short_strips, target_chunk_bytes))
+    image_options = ImageOptions(name, coordinates, ChunkOptions(short_strips, target_chunk_bytes, color))
     source = Source(*registry.resolve(located), located)
+    tiff = read_tiff(source)
     if ifd is not None:
-        tiff = read_tiff(source)
         group = source.run(image_group(tiff, ifd, image_options))
     else:
-        tiff = read_tiff(source)
-        pyramid = next(iter(pyramids(tiff)), None)
-        if pyramid is None:
-            raise FormatError("none of the IFDs holds an image", feature="no-ifd", url=located)
-        if not 0 <= level < len(pyramid.levels):
+        image = whole_image(source, tiff, sidecars=sidecars)
+        if not 0 <= level < len(image.images):
             found = f"the image has no level {level}"
-            raise UsageError(found, feature="usage", url=located, hint=f"It has {len(pyramid.levels)}, from 0.")
-        chosen = pyramid.levels[level]
-        group = source.run(image_group(tiff, chosen.path, image_options, mask=chosen.mask))
+            raise UsageError(found, feature="usage", url=located, hint=f"It has {len(image.images)}, from 0.")
+        group = image.level_group(level, image_options)
     manifest_store = PyramidStore(manifest_group(group), registry=registry)
-    return _open(manifest_store, mask_and_scale=mask_and_scale, chunks=chunks, **options)
+    dataset: xr.Dataset = xr.open_zarr(
+        manifest_store, consolidated=False, zarr_format=3, mask_and_scale=mask_and_scale, chunks=chunks, **options
+    )
+    return dataset
 
 
 def open_pyramid(
@@ -96,6 +97,10 @@ def open_pyramid(
     name: str = "band_data",
     store: Any = None,
     coordinates: bool = True,
+    short_strips: ShortStrips = "auto",
+    target_chunk_bytes: int = 1 << 20,
+    color: Color | None = None,
+    sidecars: bool = False,
     mask_and_scale: bool = True,
     chunks: Any = None,
     **options: Any,
@@ -104,7 +109,7 @@ def open_pyramid(
 
     Parameters
     ----------
-    url, name, store, coordinates, mask_and_scale, chunks
+    url, name, store, coordinates, short_strips, target_chunk_bytes, color, sidecars, mask_and_scale, chunks
         See :func:`open_tiff`.
     **options
         More arguments for :func:`xarray.open_datatree`.
@@ -115,7 +120,15 @@ def open_pyramid(
         When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
     """
     registry, located = _registry(url, store)
-    manifest_store = VirtualTIFF(name=name, coordinates=coordinates)(located, registry)
+    parser = VirtualTIFF(
+        name=name,
+        coordinates=coordinates,
+        short_strips=short_strips,
+        target_chunk_bytes=target_chunk_bytes,
+        color=color,
+        sidecars=sidecars,
+    )
+    manifest_store = parser(located, registry)
     return xr.open_datatree(
         manifest_store,  # type: ignore[arg-type]
         engine="zarr",
@@ -125,11 +138,6 @@ def open_pyramid(
         chunks=chunks,
         **options,
     )
-
-
-def _open(store: ManifestStore, **options: Any) -> xr.Dataset:
-    dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, zarr_format=3, **options)
-    return dataset
 
 
 def _registry(url: str | os.PathLike[str], store: Any) -> tuple[ObjectStoreRegistry[Any], str]:

@@ -159,6 +159,8 @@ def image_metadata(image: Image, main: Ifd | None = None) -> RasterMetadata:
     array = image.array
     bands = array.shape[0] if "band" in array.dimension_names else 1
     own = band_metadata(image.ifd, array.dtype, bands)
+    if _is_converted(array):
+        return _rgb_metadata(own)
     if main is None:
         return own
     full = band_metadata(main, array.dtype, bands)
@@ -176,6 +178,28 @@ def image_metadata(image: Image, main: Ifd | None = None) -> RasterMetadata:
         color_interpretation=full.color_interpretation if same_colors else own.color_interpretation,
         category_names=full.category_names,
         warnings=tuple(dict.fromkeys((*own.warnings, *full.warnings))),
+    )
+
+
+def _is_converted(array: VirtualArray) -> bool:
+    """Whether the codec turns the stored colours into others."""
+    return any("color" in codec.get("configuration", {}) for codec in array.codecs)
+
+
+def _rgb_metadata(stored: RasterMetadata) -> RasterMetadata:
+    """Return what is left of the metadata when colours are converted: nothing that speaks of stored values."""
+    return RasterMetadata(
+        scales=(1.0,) * 3,
+        offsets=(0.0,) * 3,
+        units=(None,) * 3,
+        descriptions=(None,) * 3,
+        color_interpretation=("red", "green", "blue"),
+        statistics=({},) * 3,
+        band_tags=({},) * 3,
+        band_domains=({},) * 3,
+        tags=stored.tags,
+        domains=stored.domains,
+        warnings=stored.warnings,
     )
 
 

@@ -31,6 +31,8 @@ from virtual_tiff.tiff.tags import Tags
 OVERVIEWS: Final = ".ovr"
 MASKS: Final = ".msk"
 
+type _Size = tuple[int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -73,8 +75,8 @@ class WholeImage:
         return tree_group(self.pyramid, main, [self.level_group(n, options) for n in range(len(self.images))])
 
 
-def whole_image(source: Source, tiff: TiffFile) -> WholeImage:
-    """Find the first image of a file, with what stands in the files beside it.
+def whole_image(source: Source, tiff: TiffFile, *, sidecars: bool = True) -> WholeImage:
+    """Find the first image of a file and, when `sidecars` are asked for, what stands in the files beside it.
 
     Overviews and masks of the file itself come first: those beside it fill in the sizes that are missing. A file
     that does not exist, or may not be read, is no error; one that is damaged is left out with a warning.
@@ -91,8 +93,18 @@ def whole_image(source: Source, tiff: TiffFile) -> WholeImage:
     masks = {
         (level.width, level.height): Part(source, tiff, level.mask) for level in inside.levels if level.mask is not None
     }
+    if sidecars:
+        _add_sidecars(source, images, masks, bands)
+    sizes = sorted(images, key=lambda size: -size[0] * size[1])
+    pyramid = replace(inside, levels=tuple(_level(images[size].path, size, finest) for size in sizes))
+    return WholeImage(pyramid, tuple(images[size] for size in sizes), tuple(masks.get(size) for size in sizes))
+
+
+def _add_sidecars(source: Source, images: dict[_Size, Part], masks: dict[_Size, Part], bands: int) -> None:
+    """Add the overviews and masks beside a file, by their sizes; those that are there already win."""
+    width, height = next(iter(images))
     for part, size, mask in _parts(_sibling(source, OVERVIEWS)):
-        if size[0] <= finest.width and size[1] <= finest.height and _bands(part.tiff, part.path) == bands:
+        if size[0] <= width and size[1] <= height and _bands(part.tiff, part.path) == bands:
             images.setdefault(size, part)
             if mask is not None:
                 masks.setdefault(size, mask)
@@ -100,16 +112,13 @@ def whole_image(source: Source, tiff: TiffFile) -> WholeImage:
         for part, size, _ in _parts(_sibling(source, suffix)):
             if _bands(part.tiff, part.path) in {1, bands}:
                 masks.setdefault(size, part)
-    sizes = sorted(images, key=lambda size: -size[0] * size[1])
-    pyramid = replace(inside, levels=tuple(_level(images[size].path, size, finest) for size in sizes))
-    return WholeImage(pyramid, tuple(images[size] for size in sizes), tuple(masks.get(size) for size in sizes))
 
 
-def _level(path: IfdPath, size: tuple[int, int], finest: Level) -> Level:
+def _level(path: IfdPath, size: _Size, finest: Level) -> Level:
     return Level(path, *size, finest.width / size[0], finest.height / size[1])
 
 
-def _parts(opened: tuple[Source, TiffFile] | None) -> Iterator[tuple[Part, tuple[int, int], Part | None]]:
+def _parts(opened: tuple[Source, TiffFile] | None) -> Iterator[tuple[Part, _Size, Part | None]]:
     """Yield the images of a file with their sizes and masks, whatever they are to one another."""
     if opened is None:
         return
@@ -133,9 +142,9 @@ def _sibling(source: Source, suffix: str) -> tuple[Source, TiffFile] | None:
         return beside, read_tiff(beside)
     except SourceError as error:
         if error.feature not in {"not-found", "forbidden"}:
-            warnings.warn(f"left out: {error}", stacklevel=4)
+            warnings.warn(f"left out: {error}", stacklevel=5)
     except VirtualTiffError as error:
-        warnings.warn(f"left out: {error}", stacklevel=4)
+        warnings.warn(f"left out: {error}", stacklevel=5)
     return None
 
 
