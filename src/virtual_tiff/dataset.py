@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
@@ -12,12 +13,34 @@ from virtual_tiff.chunks import ChunkOptions, ShortStrips
 from virtual_tiff.coding import Color
 from virtual_tiff.cube.stores import locate
 from virtual_tiff.errors import UsageError
-from virtual_tiff.group import ImageOptions, image_group
+from virtual_tiff.group import ImageOptions, VirtualGroup, image_group
 from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.parser import VirtualTIFF
 from virtual_tiff.sidecar import whole_image
-from virtual_tiff.tiff.ifd import IfdPath
+from virtual_tiff.tiff.ifd import IfdPath, TiffFile
 from virtual_tiff.tiff.source import Source, read_tiff
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTiff:
+    """The headers of a file, and the stores by which its pixels are read."""
+
+    source: Source
+    tiff: TiffFile
+    registry: ObjectStoreRegistry[Any]
+
+    def dataset(self, group: VirtualGroup, **options: Any) -> xr.Dataset:
+        """Open a group of virtual arrays; `options` are those of :func:`xarray.open_zarr`."""
+        store = PyramidStore(manifest_group(group), registry=self.registry)
+        dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, zarr_format=3, **options)
+        return dataset
+
+
+def open_headers(url: str | os.PathLike[str], store: Any = None) -> OpenedTiff:
+    """Read the headers of a file; for the arguments see :func:`open_tiff`."""
+    registry, located = _registry(url, store)
+    source = Source(*registry.resolve(located), located)
+    return OpenedTiff(source, read_tiff(source), registry)
 
 
 def open_tiff(
@@ -72,23 +95,18 @@ def open_tiff(
     VirtualTiffError
         When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
     """
-    registry, located = _registry(url, store)
+    opened = open_headers(url, store)
     image_options = ImageOptions(name, coordinates, ChunkOptions(short_strips, target_chunk_bytes, color))
-    source = Source(*registry.resolve(located), located)
-    tiff = read_tiff(source)
     if ifd is not None:
-        group = source.run(image_group(tiff, ifd, image_options))
+        group = opened.source.run(image_group(opened.tiff, ifd, image_options))
     else:
-        image = whole_image(source, tiff, sidecars=sidecars)
+        image = whole_image(opened.source, opened.tiff, sidecars=sidecars)
         if not 0 <= level < len(image.images):
             found = f"the image has no level {level}"
-            raise UsageError(found, feature="usage", url=located, hint=f"It has {len(image.images)}, from 0.")
+            hint = f"It has {len(image.images)}, from 0."
+            raise UsageError(found, feature="usage", url=opened.tiff.url, hint=hint)
         group = image.level_group(level, image_options)
-    manifest_store = PyramidStore(manifest_group(group), registry=registry)
-    dataset: xr.Dataset = xr.open_zarr(
-        manifest_store, consolidated=False, zarr_format=3, mask_and_scale=mask_and_scale, chunks=chunks, **options
-    )
-    return dataset
+    return opened.dataset(group, mask_and_scale=mask_and_scale, chunks=chunks, **options)
 
 
 def open_pyramid(
