@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from virtual_tiff import oldjpeg
 from virtual_tiff.chain import CodecJson, Portability, codec_chain
 from virtual_tiff.chunks import ChunkOptions, ChunkPlan, plan_chunks
 from virtual_tiff.codecs.segment import decode_segment
+from virtual_tiff.coding import OLD_JPEG
 from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError, VirtualTiffError
 from virtual_tiff.geo.gdal_metadata import read_nodata
 from virtual_tiff.inline import padded_chunk
@@ -143,6 +145,8 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
     ranges = segment_ranges(tiff, ifd, layout)
     if ranges.doubtful and has_leaders(tiff):
         ranges = yield from _read_leaders(tiff, ranges)
+    if layout.compression == OLD_JPEG:
+        layout, ranges = yield from oldjpeg.assemble(tiff, ifd, layout, ranges)
     yield from _prove(layout, ranges)
     plan = plan_chunks(layout, ranges, options)
     inlined = yield from _inline(layout, plan)

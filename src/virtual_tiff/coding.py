@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
+from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.codecs.logs import can_decode
 from virtual_tiff.errors import UnsupportedError
 from virtual_tiff.tiff.ifd import Ifd
 from virtual_tiff.tiff.tags import Tags, TagType
@@ -18,6 +20,7 @@ COMPRESSION_NAMES: Final[Mapping[int, str]] = {
     3: "CCITT T.4",
     4: "CCITT T.6",
     5: "LZW",
+    6: "old-style JPEG",
     7: "JPEG",
     8: "Deflate",
     22610: "JPEG XR (Hamamatsu)",
@@ -29,6 +32,7 @@ COMPRESSION_NAMES: Final[Mapping[int, str]] = {
     33003: "JPEG 2000 YCbCr (Aperio)",
     33004: "JPEG 2000 (lossy)",
     33005: "JPEG 2000 RGB (Aperio)",
+    33007: "JPEG (Aperio)",
     34676: "SGI LogLuv or LogL",
     34677: "SGI LogLuv, 24 bits",
     34712: "JPEG 2000",
@@ -43,6 +47,9 @@ COMPRESSION_NAMES: Final[Mapping[int, str]] = {
     52546: "JPEG XL (DNG)",
 }
 """The compression schemes that are decoded, by the value of the Compression tag."""
+
+OLD_JPEG: Final = 6
+"""Compression of TIFF 6 section 22, whose tags have other defaults."""
 
 YCBCR: Final = 6
 """PhotometricInterpretation of YCbCr."""
@@ -91,10 +98,18 @@ def color_fields(ifd: Ifd, compression: int, photometric: int | None, color: Col
     if color_map is not None:
         fields["color_map"] = color_map.astype("<u2").tobytes()
     for name, tag in _COLOR_TAGS[photometric].items():
-        values = ifd.tags.get(tag)
-        if values is not None and values.type in _RATIONALS:
-            fields[name] = tuple(_fraction(*pair) for pair in values.array().tolist())
+        values = rational_values(ifd, tag)
+        if values is not None:
+            fields[name] = values
     return fields
+
+
+def rational_values(ifd: Ifd, tag: int) -> tuple[float, ...] | None:
+    """Return the values of a tag of fractions, or None when it is absent or of another type."""
+    values = ifd.tags.get(tag)
+    if values is None or values.type not in _RATIONALS:
+        return None
+    return tuple(_fraction(*pair) for pair in values.array().tolist())
 
 
 def _fraction(numerator: int, denominator: int) -> float:
@@ -115,6 +130,40 @@ def compression_of(ifd: Ifd) -> int:
         hint = "Rewrite the file with Deflate, LZW or ZSTD."
         raise UnsupportedError(found, feature="compression", ifd=ifd.path, tag=Tags.Compression, hint=hint)
     return compression
+
+
+def refuse_samples(ifd: Ifd, config: SegmentConfig) -> None:
+    """Refuse by name samples that the decoder of their compression does not know.
+
+    Raises
+    ------
+    UnsupportedError
+        ``bit-depth``, ``photometric``, ``subsampling``, ``sample-format`` or ``compression``.
+    """
+    bits, samples, compression = config.bits_per_sample, config.samples, config.compression
+    kind = f"{samples} samples of {', '.join(map(str, bits))} bits in {COMPRESSION_NAMES[compression]}"
+    if compression in _BITS and (bits != (_BITS[compression],) or samples != 1):
+        raise UnsupportedError(kind, feature="bit-depth", ifd=ifd.path, tag=Tags.BitsPerSample)
+    if compression in _JPEG and config.photometric == YCBCR and samples != _CHROMATIC and config.color is None:
+        _refuse_ycbcr_jpeg(ifd, samples, kind)
+    log = compression in _SGILOG and not can_decode(config.photometric, samples, bits, config.sample_format)
+    pixar = compression == _PIXARLOG and (*bits, config.sample_format) not in _PIXARLOG_SAMPLES
+    if log or pixar:
+        found = f"{kind}, sample format {config.sample_format}, photometric interpretation {config.photometric}"
+        raise UnsupportedError(found, feature="sample-format", ifd=ifd.path, tag=Tags.BitsPerSample)
+    if config.lerc_parameters is not None and config.lerc_parameters[1:2] not in ((), (0,), (1,), (2,)):
+        found = f"LERC inside compression {config.lerc_parameters[1]}"
+        raise UnsupportedError(found, feature="compression", ifd=ifd.path, tag=Tags.LercParameters)
+
+
+def _refuse_ycbcr_jpeg(ifd: Ifd, samples: int, kind: str) -> None:
+    """Refuse YCbCr that is no three samples; planes of their own are decoded when chroma is as large as luma."""
+    if samples > 1 or ifd.integer(Tags.SamplesPerPixel, 1) != _CHROMATIC:
+        found = f"{kind}, photometric interpretation YCbCr"
+        raise UnsupportedError(found, feature="photometric", ifd=ifd.path, tag=Tags.PhotometricInterpretation)
+    if _subsampling(ifd):
+        found = "separate planes of subsampled chroma"
+        raise UnsupportedError(found, feature="subsampling", ifd=ifd.path, tag=Tags.YCbCrSubSampling)
 
 
 def _jpeg(ifd: Ifd, photometric: int | None) -> Fields:
@@ -154,12 +203,21 @@ def _subsampling(ifd: Ifd) -> Fields:
     return {} if (across, down) == (1, 1) else {"subsampling": (across, down)}
 
 
+_BITS: Final[Mapping[int, int]] = {2: 1, 3: 1, 4: 1, 32766: 2, 32809: 4}
+_JPEG: Final = frozenset({7, 33007, 34892})
+_CHROMATIC: Final = 3
+_SGILOG: Final = frozenset({34676, 34677})
+_PIXARLOG: Final = 32909
+_PIXARLOG_SAMPLES: Final = frozenset({(8, 1), (16, 1), (32, 3)})
+
 _PACKED: Final = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 
 _MAKERS: Final[dict[int, Callable[[Ifd, int | None], Fields]]] = {
     3: _t4,
     4: _t6,
+    OLD_JPEG: _photometric,
     7: _jpeg,
+    33007: _jpeg,
     34676: _photometric,
     34677: _photometric,
     34887: _lerc,

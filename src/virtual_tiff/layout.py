@@ -18,7 +18,7 @@ from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.samples import SampleFormat, pixel_dtype
 from virtual_tiff.codecs.segment import find_kernel
 from virtual_tiff.codecs.table import PREDICTED
-from virtual_tiff.coding import YCBCR, Color, coding_fields, color_fields, compression_of
+from virtual_tiff.coding import OLD_JPEG, YCBCR, Color, coding_fields, color_fields, compression_of, refuse_samples
 from virtual_tiff.errors import DecodeError, FormatError, LimitError, UnsupportedError
 from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.tags import Tags
@@ -154,14 +154,17 @@ def segment_layout(
     TIFF 6.0, sections 3, 8, 15 and 19.
     """
     width, height = _size(ifd)
-    bands = ifd.integer(Tags.SamplesPerPixel, 1)
+    compression = compression_of(ifd)
+    old_jpeg = compression == OLD_JPEG
+    bands = ifd.integer(Tags.SamplesPerPixel, 3 if old_jpeg else 1)
     if bands < 1:
         found = f"{bands} samples per pixel"
         raise FormatError(found, feature="bad-tag", ifd=ifd.path, tag=Tags.SamplesPerPixel)
-    compression = compression_of(ifd)
     photometric = _photometric(ifd)
+    if old_jpeg and bands == 3 and photometric in (None, 2):
+        photometric = YCBCR
     tiled, rows, columns = _segment_size(ifd, width, height)
-    bits, sample_format = _samples(ifd, bands)
+    bits, sample_format = _samples(ifd, bands, 8 if old_jpeg else 1)
     dtype = _dtype(ifd, bits, sample_format)
     planes = stacked_planes(tiff, ifd) if bands == 1 and compression == 1 else 1
     layout = SegmentLayout(
@@ -241,10 +244,10 @@ def _segment_size(ifd: Ifd, width: int, height: int) -> tuple[bool, int, int]:
     return False, (min(rows, height) if rows > 0 else height), width
 
 
-def _samples(ifd: Ifd, bands: int) -> tuple[tuple[int, ...], int]:
+def _samples(ifd: Ifd, bands: int, default: int) -> tuple[tuple[int, ...], int]:
     """Return bits per sample (one entry when all agree) and the sample format."""
     declared = ifd.integers(Tags.BitsPerSample)
-    depths = [int(v) for v in declared] if declared is not None and declared.size else [1]
+    depths = [int(v) for v in declared] if declared is not None and declared.size else [default]
     if len(depths) < bands:
         depths += depths[:1] * (bands - len(depths))
     unique = set(depths[:bands])
@@ -302,6 +305,7 @@ def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:
     if layout.planar and layout.photometric == YCBCR and layout.config.subsampling is not None:
         found = "planes of subsampled chroma have different sizes"
         raise UnsupportedError(found, feature="planar", ifd=ifd.path, tag=Tags.PlanarConfiguration)
+    refuse_samples(ifd, layout.config)
     try:
         find_kernel(layout.config)
     except DecodeError as error:

@@ -211,7 +211,10 @@ def _spatial(geo: GeoReference, height: int, width: int) -> Json:
 @lru_cache(maxsize=256)
 def _crs_attributes(crs: CRS) -> Json:
     """Return the CF attributes of a CRS, and its WKT under both names in use."""
-    attributes: Json = dict(crs.to_cf())
+    try:
+        attributes: Json = dict(crs.to_cf())
+    except KeyError:  # pyproj knows the method, but misses a parameter that it takes for granted
+        attributes = {}
     wkt = attributes.pop("crs_wkt", None) or crs.to_wkt()
     return {"crs_wkt": wkt, "spatial_ref": wkt, **attributes}
 

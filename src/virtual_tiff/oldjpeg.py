@@ -1,0 +1,129 @@
+"""Old-style JPEG (compression 6): from tags that point all over the file to segments that decode by themselves.
+
+TIFF 6 spread a JPEG stream over tags: a stream or its header at JPEGInterchangeFormat, or tables at JPEGQTables,
+JPEGDCTables and JPEGACTables. What a segment lacks becomes the ``jpeg_tables`` of the codec's configuration.
+
+References
+----------
+TIFF 6, section 22; TIFF Technical Note 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from virtual_tiff.codecs import ojpeg
+from virtual_tiff.coding import rational_values
+from virtual_tiff.errors import UnsupportedError
+from virtual_tiff.layout import SegmentLayout
+from virtual_tiff.segments import SegmentRanges
+from virtual_tiff.tiff.ifd import Ifd, TiffFile
+from virtual_tiff.tiff.protocol import Reader
+from virtual_tiff.tiff.tags import Tags
+
+_BASELINE: Final = 1
+_HEAD_BYTES: Final = 1 << 16
+_QUANTIZATION_BYTES: Final = 64
+_HUFFMAN_BYTES: Final = 16 + 256
+
+type Assembled = tuple[SegmentLayout, SegmentRanges]
+
+
+def assemble(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout, ranges: SegmentRanges) -> Reader[Assembled]:
+    """Return the layout and the byte ranges of segments that decode by themselves.
+
+    Raises
+    ------
+    UnsupportedError
+        ``old-jpeg`` when the stream cannot be assembled.
+    """
+    if ranges.empty:
+        return layout, ranges
+    if ifd.integer(Tags.JPEGProc, _BASELINE) != _BASELINE:
+        raise _refused(f"JPEG process {ifd.integer(Tags.JPEGProc, 0)}", Tags.JPEGProc)
+    if layout.planar:
+        raise _refused("separate planes", Tags.PlanarConfiguration)
+    first = int(ranges.offsets.flat[0])
+    (segment,) = yield [(first, first + min(int(ranges.lengths.flat[0]), _HEAD_BYTES))]
+    if segment.startswith(b"\xff\xd8") and ojpeg.read_head(segment).frame is not None:
+        return layout, ranges
+    if Tags.JPEGInterchangeFormat in ifd:
+        return (yield from _from_stream(tiff, ifd, layout, ranges))
+    header = yield from _header_from_tables(ifd, layout)
+    return _with_header(ifd, layout, header), ranges
+
+
+def _from_stream(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout, ranges: SegmentRanges) -> Reader[Assembled]:
+    """Use the stream at JPEGInterchangeFormat: whole, or its header alone."""
+    start = ifd.integer(Tags.JPEGInterchangeFormat, 0)
+    (stream,) = yield [(start, start + _HEAD_BYTES)]
+    head = ojpeg.read_head(stream)
+    begin = 0 if head.scan is None else start + head.scan
+    first = int(ranges.offsets.flat[0])
+    if head.scan is None or (begin != first and layout.segments > 1):
+        cut = stream[: ifd.integer(Tags.JPEGInterchangeFormatLength, len(stream)) or len(stream)]
+        header = ojpeg.header_from_stream(cut, columns=layout.columns, rows=layout.rows)
+        return _with_header(ifd, layout, header), ranges
+    header = ojpeg.header_from_stream(stream, columns=layout.columns, rows=layout.height)
+    length = ifd.integer(Tags.JPEGInterchangeFormatLength, 0)
+    ends = ranges.offsets + ranges.lengths
+    end = max(start + length, int(ends.max()))
+    end = end if tiff.size is None else min(end, tiff.size)
+    if layout.tiled or end <= begin:
+        raise _refused("a stream whose scan does not fit the segments", Tags.JPEGInterchangeFormat)
+    whole = replace(layout, rows=layout.height)
+    grid = (1, 1, 1)
+    one = SegmentRanges(np.full(grid, begin, np.uint64), np.full(grid, end - begin, np.uint64), ranges.warnings, (0,))
+    return _with_header(ifd, whole, header), one
+
+
+def _header_from_tables(ifd: Ifd, layout: SegmentLayout) -> Reader[bytes]:
+    """Read the tables that the tags point at, and build a header of them."""
+    sizes = {
+        Tags.JPEGQTables: _QUANTIZATION_BYTES,
+        Tags.JPEGDCTables: _HUFFMAN_BYTES,
+        Tags.JPEGACTables: _HUFFMAN_BYTES,
+    }
+    tables: dict[int, list[bytes]] = {}
+    for tag, size in sizes.items():
+        places = ifd.integers(tag)
+        if places is None:
+            raise _refused("no tables", tag)
+        asked = [(int(place), int(place) + size) for place in places[: layout.bands]]
+        tables[tag] = [bytes(table) for table in (yield asked)]
+    declared = ifd.integers(Tags.YCbCrSubSampling)
+    across, down = (2, 2) if declared is None or declared.size < 2 else (int(declared[0]), int(declared[1]))
+    return ojpeg.header_from_tables(
+        columns=layout.columns,
+        rows=layout.rows,
+        subsampling=(across, down),
+        quantization=tables[Tags.JPEGQTables],
+        dc=tables[Tags.JPEGDCTables],
+        ac=tables[Tags.JPEGACTables],
+        restart_interval=ifd.integer(Tags.JPEGRestartInterval, 0),
+        samples=layout.bands,
+    )
+
+
+def _with_header(ifd: Ifd, layout: SegmentLayout, header: bytes) -> SegmentLayout:
+    """Put the header into the configuration; strips must end where rows of blocks end."""
+    block_rows = ojpeg.block_rows(header)
+    if layout.grid[1] > 1 and layout.rows % block_rows:
+        raise _refused(f"strips of {layout.rows} rows, blocks of {block_rows}", Tags.RowsPerStrip)
+    fields: dict[str, Any] = {**layout.coding, "jpeg_tables": header}
+    for name, tag in (
+        ("ycbcr_coefficients", Tags.YCbCrCoefficients),
+        ("reference_black_white", Tags.ReferenceBlackWhite),
+    ):
+        values = rational_values(ifd, tag)
+        if values is not None:
+            fields[name] = values
+    return replace(layout, coding=fields)
+
+
+def _refused(what: str, tag: int) -> UnsupportedError:
+    hint = "Rewrite the file with JPEG (compression 7)."
+    return UnsupportedError(f"{what} in old-style JPEG", feature="old-jpeg", tag=tag, hint=hint)
