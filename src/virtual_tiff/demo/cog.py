@@ -85,7 +85,7 @@ def _encode_tile(tile: np.ndarray[Any, Any], nodata: float) -> bytes:
         tile = imagecodecs.floatpred_encode(tile, axis=-2, dist=tile.shape[2])
     else:
         tile = imagecodecs.delta_encode(tile, axis=-2)
-    return bytes(imagecodecs.zlib_encode(tile.tobytes(), level=6))
+    return bytes(imagecodecs.deflate_encode(tile.tobytes(), level=6))
 
 
 def _entries(level: np.ndarray[Any, Any], nodata: float, date: str) -> list[Entry]:
