@@ -30,7 +30,8 @@ from benchmarks.measure.server import late_server
 from virtual_tiff import VirtualTIFF
 from virtual_tiff.array import virtual_array
 from virtual_tiff.manifest import manifest_array
-from virtual_tiff.tiff.source import Source, load_file_tags_async, read_tiff_async
+from virtual_tiff.tiff.ifd import TiffFile
+from virtual_tiff.tiff.source import Source, load_file_tags, load_file_tags_async, read_tiff, read_tiff_async
 from virtual_tiff.tiff.tags import Tags
 
 CONCURRENCY: Final = 64
@@ -116,14 +117,17 @@ def _digest(result: Any) -> object:
 def header_readers(site: Site, names: Sequence[str]) -> list[Contender]:
     """Ours and the peers that are installed."""
     count = len(names)
-    contenders = [Contender("virtual_tiff.tiff", lambda: asyncio.run(_each(_ours, site, names)), count)]
+    waits = "one by one" if site.folder else f"{CONCURRENCY} threads"
+    contenders = [
+        Contender("virtual_tiff.tiff, async", lambda: asyncio.run(_each(_ours, site, names)), count),
+        Contender(f"virtual_tiff.tiff, {waits}", lambda: _in_threads(_ours_waiting, site, names), count),
+    ]
     if site.native is not None:
         contenders += [
             Contender("async-tiff, its own store", lambda: asyncio.run(_each(_async_tiff, site, names)), count),
             Contender("async-tiff, obstore", lambda: asyncio.run(_each(_async_tiff_obstore, site, names)), count),
         ]
-    one_by_one = "one by one" if site.folder else f"{CONCURRENCY} threads"
-    return [*contenders, Contender(f"tifffile, {one_by_one}", lambda: _in_threads(_tifffile, site, names), count)]
+    return [*contenders, Contender(f"tifffile, {waits}", lambda: _in_threads(_tifffile, site, names), count)]
 
 
 async def _each[T](read: Callable[[Site, str], Awaitable[T]], site: Site, names: Sequence[str]) -> list[T]:
@@ -151,7 +155,15 @@ def _in_threads[T](read: Callable[[Site, str], T], site: Site, names: Sequence[s
 
 async def _ours(site: Site, name: str) -> Arrays:
     source = Source(site.store, name, site.url + name)
-    tiff = await load_file_tags_async(source, await read_tiff_async(source), _ARRAYS)
+    return _tile_arrays(await load_file_tags_async(source, await read_tiff_async(source), _ARRAYS))
+
+
+def _ours_waiting(site: Site, name: str) -> Arrays:
+    source = Source(site.store, name, site.url + name)
+    return _tile_arrays(load_file_tags(source, read_tiff(source), _ARRAYS))
+
+
+def _tile_arrays(tiff: TiffFile) -> Arrays:
     arrays = []
     for ifd in tiff.walk():
         offsets, counts = (ifd.integers(tag) for tag in _ARRAYS)

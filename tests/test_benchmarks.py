@@ -28,7 +28,7 @@ def test_headers_prints_a_table_for_each_place(
     for title in ("Headers of 5 small COGs", "one file of 36 tiles", "Manifests of 5 small COGs"):
         for place in ("local disk", "HTTP, 20 ms latency"):
             assert f"{title}, {place}" in printed
-    rows = [line for line in printed.splitlines() if line.startswith("| virtual_tiff.tiff ")]
+    rows = [line for line in printed.splitlines() if line.startswith("| virtual_tiff.tiff, async ")]
     assert len(rows) == 4
     assert "| tifffile, one by one " in printed
     assert ("| async-tiff, obstore " in printed) == (peer("async_tiff") is not None)

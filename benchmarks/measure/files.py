@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 
 from tests.tiffbytes import Dir, Entry, build
@@ -36,6 +35,8 @@ def make_cogs(folder: Path, count: int) -> list[str]:
 
 
 def _write_cog(path: Path, pixels: np.ndarray[Any, Any], left: float) -> None:
+    import rasterio  # here, since the processes that only write references need no GDAL
+
     bands, height, width = pixels.shape
     with rasterio.open(
         path,
