@@ -38,12 +38,16 @@ ROOMS = {
     "geo": "geo",
     "pyramid": "pyramid",
     "group": "group",
+    "sidecar": "group",
     "stored": "group",
     "manifest": "manifest",
     "parser": "manifest",
     "reader": "reader",
     "references": "references",
     "cube": "cube",
+    "dataset": "dataset",
+    "backend": "dataset",
+    "preview": "dataset",
     "cli": "cli",
     "demo": "demo",
 }
@@ -69,8 +73,9 @@ MAY_IMPORT = {
     "reader": BELOW_MANIFEST | {"codecs"},
     "references": BELOW_MANIFEST | {"manifest"},
     "cube": BELOW_MANIFEST | {"manifest"},
+    "dataset": BELOW_MANIFEST | {"manifest", "cube"},
     "demo": BELOW_MANIFEST | {"manifest", "cube"},
-    "cli": BELOW_MANIFEST | {"manifest", "references", "cube", "reader", "demo"},
+    "cli": BELOW_MANIFEST | {"manifest", "references", "cube", "dataset", "reader", "demo"},
 }
 """Room -> the rooms, or single modules, that it may import besides its own."""
 
@@ -78,12 +83,12 @@ GUESTS = {
     "affine": {"geo", "pyramid", "reader", "cube"},
     "defusedxml": {"geo"},
     "icechunk": {"cube"},
-    "imagecodecs": {"codecs", "demo"},
+    "imagecodecs": {"codecs", "demo", "preview"},
     "morecantile": {"reader"},
     "numcodecs": {"codecs", "array", "group", "cube"},
     "numpy": {room for room in MAY_IMPORT if room != "errors"},
     "obspec": {"tiff", "manifest", "reader", "cube"},
-    "obspec_utils": {"manifest", "reader", "cube"},
+    "obspec_utils": {"manifest", "reader", "cube", "dataset"},
     "obstore": {"cube.stores"},
     "pyarrow": {"references", "cube"},
     "pyproj": {"geo"},
@@ -91,7 +96,7 @@ GUESTS = {
     "rich": {"cli"},
     "typer": {"cli"},
     "virtualizarr": {"manifest"},
-    "xarray": {"cube", "manifest"},
+    "xarray": {"cube", "manifest", "dataset"},
     "zarr": {"codecs", "manifest", "cube", "reader", "references"},
 }
 """Imported package -> the rooms, or single modules, that may import it."""

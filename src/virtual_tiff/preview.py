@@ -215,9 +215,11 @@ def _draw(pixels: _Pixels, bands: Sequence[int]) -> tuple[npt.NDArray[np.uint8],
 
 
 def _bytes(values: _Array) -> npt.NDArray[np.uint8]:
-    """Bring integers of a full range to 0 ... 255, and fractions of one too."""
+    """Bring integers of a full range to 0 ... 255, and fractions of one too; wider types may hold bytes."""
     if values.dtype == np.uint8:
         return values
+    if values.dtype.kind in "iu" and 1 < int(values.max(initial=0)) < 256:
+        return values.clip(0).astype(np.uint8)
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     largest = float(np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else 1.0
