@@ -35,6 +35,7 @@ ROOMS = {
     "array": "array",
     "chunks": "array",
     "inline": "array",
+    "oldjpeg": "array",
     "geo": "geo",
     "pyramid": "pyramid",
     "group": "group",
@@ -60,11 +61,14 @@ MAY_IMPORT = {
     "vocabulary": {"errors"},
     "codecs": {"vocabulary", "errors"},
     "tiff": {"errors"},
-    "layout": {"vocabulary", "codecs.segment", "tiff", "errors"},  # what has no kernel is refused by layout
+    "layout": {  # what has no kernel is refused by layout, and only the codecs know what has one
+        *("vocabulary", "tiff", "errors"),
+        *("codecs.segment", "codecs.logs"),
+    },
     "chain": {"layout", "vocabulary", "tiff", "errors"},
     "array": {  # a doubtful segment is proven by decoding it; absent segments read as nodata
         *("chain", "layout", "vocabulary", "tiff", "errors"),
-        *("codecs.segment", "geo.gdal_metadata"),
+        *("codecs.segment", "codecs.ojpeg", "geo.gdal_metadata"),
     },
     "geo": {"pyramid", "tiff", "errors"},
     "pyramid": {"tiff", "errors"},
