@@ -20,23 +20,7 @@ from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.protocol import Reader
 from virtual_tiff.tiff.tags import Tags
 
-DESCRIBING_TAGS: Final = frozenset(
-    {
-        Tags.ImageDescription,
-        Tags.ColorMap,
-        Tags.ExtraSamples,
-        Tags.XMP,
-        Tags.ModelPixelScale,
-        Tags.ModelTiepoint,
-        Tags.ModelTransformation,
-        Tags.GeoKeyDirectory,
-        Tags.GeoDoubleParams,
-        Tags.GeoAsciiParams,
-        Tags.GDAL_METADATA,
-        Tags.GDAL_NODATA,
-        Tags.RPCCoefficient,
-    }
-)
+DESCRIBING_TAGS: Final = GEOREFERENCE_TAGS | METADATA_TAGS
 """Tags that say what pixels mean and where they are, and that may be large enough to be deferred."""
 
 _MASK_FLAG: Final = 4
