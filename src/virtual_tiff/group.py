@@ -11,8 +11,8 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.errors import FormatError
 from virtual_tiff.geo.conventions import conventions, mask_conventions, multiscales
 from virtual_tiff.geo.coordinate import Coordinate
-from virtual_tiff.geo.gdal_metadata import RasterMetadata, band_metadata
-from virtual_tiff.geo.georef import GeoReference, georeference
+from virtual_tiff.geo.gdal_metadata import METADATA_TAGS, RasterMetadata, band_metadata
+from virtual_tiff.geo.georef import GEOREFERENCE_TAGS, GeoReference, georeference
 from virtual_tiff.geo.lenient import integer
 from virtual_tiff.pyramid import Pyramid, pyramids
 from virtual_tiff.tiff.deferred import load_tags
