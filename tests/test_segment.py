@@ -131,7 +131,7 @@ def test_segments_that_gdal_writes_decode_to_the_image(
 
 
 def test_rows_are_padded_with_zeros_to_a_full_segment() -> None:
-    config = replace(PLAIN, compression=8, last_rows=1)
+    config = replace(PLAIN, compression=8, last_rows=2)
     decoded = decode_segment(encode(bytes(range(1, 9)), 8), config)
     np.testing.assert_array_equal(decoded, [*range(1, 9), 0, 0, 0, 0])
 
@@ -142,12 +142,36 @@ def test_rows_that_are_not_whole_become_zeros() -> None:
     np.testing.assert_array_equal(decoded, [1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0])
 
 
-@pytest.mark.parametrize("last_rows", [None, 2])
-def test_fewer_rows_than_the_shortest_segment_has_are_refused(last_rows: int | None) -> None:
-    config = replace(PLAIN, compression=8, last_rows=last_rows)
-    with pytest.raises(DecodeError, match="holds 1 of") as caught:
-        decode_segment(encode(bytes(7), 8), config)
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773, 34925, 50000])
+@pytest.mark.parametrize(("held", "last_rows"), [(1, None), (2, None), (1, 2), (2, 1)])
+def test_neither_a_full_segment_nor_a_last_strip_is_refused(held: int, last_rows: int | None, compression: int) -> None:
+    """A damaged strip in the middle must not be padded with zeros."""
+    config = replace(PLAIN, compression=compression, last_rows=last_rows)
+    with pytest.raises(DecodeError, match=f"holds {held} of 3 rows") as caught:
+        decode_segment(encode(bytes(held * 4 + 3), compression), config)
     assert caught.value.feature == "short-segment"
+
+
+@pytest.mark.parametrize(("blocks", "last_rows", "whole"), [(1, 1, True), (1, 2, True), (1, 3, False), (2, 1, False)])
+def test_short_subsampled_segments_count_rows_of_blocks(blocks: int, last_rows: int, *, whole: bool) -> None:
+    config = replace(PLAIN, rows=6, samples=3, subsampling=(2, 2), last_rows=last_rows)
+    encoded = bytes(range(1, 1 + blocks * config.row_bytes))
+    if whole:
+        assert decode_segment(encoded, config).nbytes == config.out_bytes
+        return
+    with pytest.raises(DecodeError, match=f"holds {2 * blocks} of 6 rows") as caught:
+        decode_segment(encoded, config)
+    assert caught.value.feature == "short-segment"
+
+
+@pytest.mark.parametrize(("held", "accepted"), [(1, False), (2, True), (3, True), (4, True)])
+def test_images_that_state_their_height_may_hold_more_than_a_last_strip(held: int, *, accepted: bool) -> None:
+    config = SegmentConfig(compression=7, columns=8, rows=4, last_rows=2)
+    encoded = imagecodecs.jpeg_encode(np.full((held, 8), 9, np.uint8), level=100)
+    if accepted:
+        decoded = decode_segment(encoded, config).reshape(4, 8)
+        np.testing.assert_array_equal(decoded[:held], 9)
+        assert not decoded[held:].any()
 
 
 def test_an_empty_segment_is_refused() -> None:

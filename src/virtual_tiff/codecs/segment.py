@@ -114,8 +114,8 @@ def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream)
     octets = decoded if isinstance(decoded, np.ndarray) else np.frombuffer(decoded, np.uint8)
     row_bytes = config.row_bytes
     count = min(octets.size, config.packed_bytes) // row_bytes
-    if count < config.rows:
-        _check_rows(count * config.block[1] if config.is_subsampled else count, config)
+    if count * row_bytes < config.packed_bytes:
+        _check_short(count * config.block[1], config, -(-_least_rows(config) // config.block[1]) * config.block[1])
     rows = octets[: count * row_bytes].reshape(count, row_bytes)
     byte_order: str = config.byte_order
     if config.predictor != 1:
@@ -139,7 +139,11 @@ def _rows_of_image(image: npt.NDArray[Any], config: SegmentConfig) -> Octets:
             f"({config.rows}, {config.columns}, {config.samples}) and {config.dtype}"
         )
         raise DecodeError(found, feature="corrupt-segment")
-    _check_rows(image.shape[0], config)
+    count, least = image.shape[0], _least_rows(config)
+    if count < config.rows:
+        # a frame says itself how large it is, often more than a last strip needs
+        wanted = max(count, least) if config.compression in table.SIZED else least
+        _check_short(count, config, wanted)
     whole = np.ascontiguousarray(image, config.dtype.newbyteorder("<"))
     return whole.view(np.uint8).reshape(image.shape[0], config.sample_row_bytes)
 
@@ -153,11 +157,18 @@ def _convert(rows: Octets, config: SegmentConfig) -> Octets:
     return rgb.reshape(rows.shape[0], config.out_row_bytes)
 
 
-def _check_rows(count: int, config: SegmentConfig) -> None:
-    """Refuse a segment with fewer rows than the shortest one of the image."""
-    least = config.rows if config.last_rows is None else config.last_rows
-    if count < least:
-        found = f"the segment holds {count} of {least} rows"
+def _least_rows(config: SegmentConfig) -> int:
+    return config.rows if config.last_rows is None else config.last_rows
+
+
+def _check_short(count: int, config: SegmentConfig, wanted: int) -> None:
+    """Refuse a segment of fewer than ``rows`` rows, unless it is a whole last strip.
+
+    Any other number is taken for damage: it would be padded silently.
+    """
+    if count != wanted:
+        short = "" if config.last_rows is None else f", or the {config.last_rows} of a last strip"
+        found = f"the segment holds {count} of {config.rows} rows{short}"
         raise DecodeError(found, feature="short-segment", hint="The file may be truncated or damaged.")
 
 

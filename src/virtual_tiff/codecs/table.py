@@ -35,6 +35,11 @@ MODULES: Final[dict[int, str]] = {
 }
 """Compression -> module of this package that holds its kernel."""
 
+SIZED: Final = frozenset(
+    compression for compression, name in MODULES.items() if name in {"fax", "images", "jpeg", "lerc", "ojpeg"}
+)
+"""Compressions of images that say themselves how many rows they have."""
+
 PREDICTED: Final = frozenset({5, 8, 32946, 34925, 50000})
 """Compressions that the Predictor tag applies to; libtiff ignores the tag with any other."""
 
