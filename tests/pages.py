@@ -20,10 +20,10 @@ import numpy as np
 from virtual_tiff import errors
 from virtual_tiff.chain import has_core_chain
 from virtual_tiff.codecs.config import CODEC_NAME
-from virtual_tiff.codecs.samples import SampleFormat, sample_dtype
+from virtual_tiff.codecs.samples import SampleFormat
 from virtual_tiff.codecs.table import PREDICTED
 from virtual_tiff.coding import COMPRESSION_NAMES
-from virtual_tiff.layout import SegmentLayout
+from virtual_tiff.layout import SegmentLayout, read_dtype
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = ROOT / "src" / "virtual_tiff"
@@ -80,7 +80,7 @@ def samples() -> str:
 
 def _depths(kind: SampleFormat) -> Iterator[str]:
     # By name: a data type is never compared with None, which numpy takes for float64.
-    known = ((bits, str(sample_dtype(bits, kind) or "")) for bits in range(1, 129))
+    known = ((bits, str(read_dtype((bits,), kind) or "")) for bits in range(1, 129))
     for dtype, group in groupby(known, key=lambda item: item[1]):
         if dtype:
             bits = [depth for depth, _ in group]

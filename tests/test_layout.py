@@ -89,6 +89,7 @@ REFUSED: list[tuple[dict[int, int | list[int]], type[VirtualTiffError], str, int
     ({Tags.Compression: 5, Tags.Predictor: 34892}, UnsupportedError, "predictor", Tags.Predictor),
     ({Tags.Compression: 5, Tags.Predictor: 3}, UnsupportedError, "predictor", Tags.Predictor),
     ({Tags.BitsPerSample: 33}, UnsupportedError, "sample-format", Tags.BitsPerSample),
+    ({Tags.BitsPerSample: 12, Tags.SampleFormat: 2}, UnsupportedError, "sample-format", Tags.BitsPerSample),
     ({Tags.FillOrder: 3}, UnsupportedError, "fill-order", Tags.FillOrder),
     ({Tags.PlanarConfiguration: 3}, UnsupportedError, "planar", Tags.PlanarConfiguration),
     ({Tags.ImageDepth: 4}, UnsupportedError, "volumetric", Tags.ImageDepth),

@@ -23,6 +23,8 @@ from virtual_tiff.errors import DecodeError, FormatError, LimitError, Unsupporte
 from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.tags import Tags
 
+_SIGNED_BITS: Final = frozenset({8, 16, 24, 32, 64})
+
 MAX_SEGMENT_BYTES: Final = 1 << 30
 """Default limit on the decoded size of one segment."""
 
@@ -261,8 +263,18 @@ def _samples(ifd: Ifd, bands: int, default: int) -> tuple[tuple[int, ...], int]:
     return bits, kinds.pop()
 
 
+def read_dtype(bits: tuple[int, ...], sample_format: int) -> np.dtype[Any] | None:
+    """Return the data type that samples are read as, or None when they are refused.
+
+    Signed integers of odd depths are refused: GDAL takes them for unsigned, and there is no other reader to ask.
+    """
+    if sample_format == SampleFormat.INT and not _SIGNED_BITS.issuperset(bits):
+        return None
+    return pixel_dtype(bits, sample_format)
+
+
 def _dtype(ifd: Ifd, bits: tuple[int, ...], sample_format: int) -> np.dtype[Any]:
-    dtype = pixel_dtype(bits, sample_format)
+    dtype = read_dtype(bits, sample_format)
     if dtype is None:
         depths = ", ".join(map(str, sorted(set(bits))))
         found = f"{depths} bits per sample of sample format {sample_format}"
