@@ -24,7 +24,7 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.container import Container, container_of, containers_for
 from virtual_tiff.cube.fresh import checksum, settle
-from virtual_tiff.cube.ledger import ledger_keys
+from virtual_tiff.cube.sources import ledger_keys
 from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
 from virtual_tiff.cube.open import reader_code
 from virtual_tiff.cube.plan import ArrayPlan, CubePlan, GroupPlan, Placement, plan_stack
