@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -35,7 +35,9 @@ class FileHeader:
 
     ``size`` (bytes), ``etag`` and ``last_modified`` are those of the response that carried the header,
     ``read_at`` is when that was. ``traits`` are the fields in which files must agree to be one array, as
-    text.
+    text. ``time`` (aware, or naive in UTC) and ``keys`` come from a catalogue or from a pattern of names, and place
+    the file along axes. ``levels`` are the image and its overviews, finest first, when overviews were asked for, and
+    ``masks`` are their masks, one per level; else both are empty.
     """
 
     place: Location
@@ -48,6 +50,11 @@ class FileHeader:
     version: str | None
     read_at: datetime
     traits: Mapping[str, str]
+    time: datetime | None = None
+    keys: Mapping[str, str | int | float | datetime] = field(default_factory=dict)
+    item_id: str | None = None
+    levels: tuple[VirtualArray, ...] = ()
+    masks: tuple[VirtualArray | None, ...] = ()
 
     @property
     def url(self) -> str:
