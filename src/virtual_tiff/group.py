@@ -145,7 +145,7 @@ def image_metadata(image: Image, main: Ifd | None = None) -> RasterMetadata:
     own = band_metadata(image.ifd, array.dtype, bands)
     if _is_converted(array):
         return _rgb_metadata(own)
-    if main is None:
+    if main is None or integer(image.ifd, Tags.NewSubfileType, 0) & _MASK_FLAG:
         return own
     full = band_metadata(main, array.dtype, bands)
     same_colors = integer(image.ifd, Tags.PhotometricInterpretation, 1) == integer(

@@ -30,7 +30,7 @@ def stored_json(
             "configuration": {"chunk_shape": list(values.shape if chunk_shape is None else chunk_shape)},
         },
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": separator}},
-        "fill_value": "" if _is_text(values) else 0,
+        "fill_value": _fill_value(values),
         "codecs": [_serializer(values), _ZSTD],
         "attributes": dict(coordinate.attributes),
         "dimension_names": list(coordinate.dims),
@@ -48,6 +48,13 @@ def stored_chunk(values: npt.NDArray[Any], size: int | None = None) -> bytes:
         little = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
         plain = little.ljust(size * values.dtype.itemsize, b"\0")
     return bytes(Zstd(level=3).encode(plain))
+
+
+def _fill_value(values: npt.NDArray[Any]) -> str | int:
+    """Zarr's fill value; in Zarr v2 it is what xarray masks, and 0.0 is a good coordinate."""
+    if _is_text(values):
+        return ""
+    return "NaN" if values.dtype.kind == "f" else 0
 
 
 def _is_text(values: npt.NDArray[Any]) -> bool:
