@@ -6,23 +6,39 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rich.console import Console
+from rich.table import Table
 
-from benchmarks import headers, references
+from benchmarks import headers, reads, references
 from benchmarks.measure.machine import describe_machine, load
-from benchmarks.measure.rounds import Comparison
 
 _ROOT: Final = Path(__file__).parent.parent
 _WIDTH: Final = 150
 """Columns where the output is not a terminal, so that tables are not folded."""
 
-TABLES: Final[dict[str, Callable[[str], Iterator[Comparison]]]] = {
+
+class Measured(Protocol):
+    """What a benchmark yields."""
+
+    @property
+    def title(self) -> str:
+        """What the table is called."""
+
+    def table(self) -> Table:
+        """The table for people."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+
+
+TABLES: Final[Mapping[str, Callable[[str], Iterator[Measured]]]] = {
     "headers": lambda size: headers.run(headers.SIZES[size]),
     "references": lambda size: references.run(references.SIZES[size]),
+    "reads": lambda size: reads.run(reads.SIZES[size]),
 }
 KERNEL_SECONDS: Final = {"small": 0.05, "full": 1.0}
 

@@ -134,7 +134,39 @@ def test_rectilinear_grids_are_read_where_zarr_allows_them() -> None:
     assert grid["configuration"]["chunk_shapes"] == [[[3, 1]], [[5, 4], 3], [[9, 1]]]
 
 
-@pytest.mark.parametrize("options", [{"short_strips": "fold"}, {"target_chunk_bytes": 0}])
+@pytest.mark.parametrize("choice", ["auto", "pad", "inline", "rectilinear"])
+@pytest.mark.parametrize("height", [20, 23])
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_core_codecs_give_way_where_ours_are_asked_for(compression: str, height: int, choice: str) -> None:
+    pixels = noise(height, 9)
+    tiff = written(pixels, rowsperstrip=5, compression=compression)
+    array = virtual(tiff, codecs="segment", short_strips=choice)
+    only_core = height == 23 and choice in ("inline", "rectilinear")
+    assert array.portability == ("core" if only_core else "segment")
+    if choice != "rectilinear":
+        np.testing.assert_array_equal(open_array(tiff, codecs="segment", short_strips=choice)[...], pixels)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_uncompressed_arrays_need_no_codec_of_ours(byteorder: Any) -> None:
+    pixels = noise(23, 9)
+    tiff = written(pixels, rowsperstrip=5, byteorder=byteorder)
+    assert virtual(tiff, codecs="segment").portability == "core"
+    np.testing.assert_array_equal(open_array(tiff, codecs="segment")[...], pixels)
+
+
+def test_absent_arrays_have_the_codecs_that_are_asked_for() -> None:
+    tiff = bytearray(written(noise(20, 9), rowsperstrip=5, compression="zlib"))
+    page = tifffile.TiffFile(BytesIO(tiff)).pages[0]
+    assert isinstance(page, tifffile.TiffPage)
+    tag = page.tags["StripByteCounts"]
+    tiff[tag.valueoffset : tag.valueoffset + tag.valuebytecount] = bytes(tag.valuebytecount)
+    for codecs in ("core", "segment"):
+        assert virtual(bytes(tiff), codecs=codecs).portability == codecs
+        assert not np.any(open_array(bytes(tiff), codecs=codecs)[...])
+
+
+@pytest.mark.parametrize("options", [{"short_strips": "fold"}, {"target_chunk_bytes": 0}, {"codecs": "any"}])
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ChunkOptions(**options)

@@ -152,6 +152,17 @@ def test_neither_a_full_segment_nor_a_last_strip_is_refused(held: int, last_rows
     assert caught.value.feature == "short-segment"
 
 
+@pytest.mark.parametrize(("length", "accepted"), [(8, True), (7, False), (9, False), (11, False), (12, True)])
+def test_an_uncompressed_strip_that_lost_its_end_is_no_last_strip(length: int, *, accepted: bool) -> None:
+    config = replace(PLAIN, last_rows=2)
+    if accepted:
+        np.testing.assert_array_equal(decode_segment(bytes(range(length)), config)[:8], range(8))
+        return
+    with pytest.raises(DecodeError) as caught:
+        decode_segment(bytes(length), config)
+    assert caught.value.feature == "short-segment"
+
+
 @pytest.mark.parametrize(("blocks", "last_rows", "whole"), [(1, 1, True), (1, 2, True), (1, 3, False), (2, 1, False)])
 def test_short_subsampled_segments_count_rows_of_blocks(blocks: int, last_rows: int, *, whole: bool) -> None:
     config = replace(PLAIN, rows=6, samples=3, subsampling=(2, 2), last_rows=last_rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def test_a_stream_that_is_cut_off_gives_its_whole_rows(compression: int) -> None
     assert caught.value.feature == "short-segment"
     found = table.kernel(compression)
     assert found is not None
-    octets = np.asarray(found[1](cut, SegmentConfig(compression=compression, columns=64, rows=48), len(RAW)))
+    decompress: Any = found[1]
+    octets = np.asarray(decompress(cut, SegmentConfig(compression=compression, columns=64, rows=48), len(RAW)))
     rows = octets.size // 64
     assert 10 <= rows < 48
     assert decode(cut, compression, last_rows=rows) == RAW[: rows * 64].ljust(len(RAW), b"\0")

@@ -96,7 +96,9 @@ def open_tiff(
         When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
     """
     opened = open_headers(url, store)
-    image_options = ImageOptions(name, coordinates, ChunkOptions(short_strips, target_chunk_bytes, color))
+    # nobody else will read this store: the fastest codecs do
+    chunk_options = ChunkOptions(short_strips, target_chunk_bytes, color, codecs="segment")
+    image_options = ImageOptions(name, coordinates, chunk_options)
     if ifd is not None:
         group = opened.source.run(image_group(opened.tiff, ifd, image_options))
     else:
@@ -143,6 +145,7 @@ def open_pyramid(
         coordinates=coordinates,
         short_strips=short_strips,
         target_chunk_bytes=target_chunk_bytes,
+        codecs="segment",
         color=color,
         sidecars=sidecars,
     )

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from virtualizarr.manifests import ChunkManifest, ManifestArray, ManifestGroup, ManifestStore
+from virtualizarr.manifests import ChunkManifest, ManifestArray, ManifestGroup
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.geo.coordinate import Coordinate
 from virtual_tiff.group import VirtualGroup
+from virtual_tiff.store import RangeStore
 from virtual_tiff.stored import stored_chunk, stored_json
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def manifest_group(group: VirtualGroup) -> ManifestGroup:
     )
 
 
-class PyramidStore(ManifestStore):
+class PyramidStore(RangeStore):
     """The store of an image with overviews: as a single dataset it is its finest level."""
 
     def to_virtual_dataset(
@@ -107,5 +108,5 @@ class PyramidStore(ManifestStore):
         root = self._group
         if group or root.arrays or FINEST not in root.groups:
             return super().to_virtual_dataset(group, loadable_variables, decode_times)
-        finest = ManifestStore(root.groups[FINEST], registry=self._registry)
+        finest = RangeStore(root.groups[FINEST], registry=self._registry)
         return finest.to_virtual_dataset("", loadable_variables, decode_times)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from obspec_utils.registry import ObjectStoreRegistry
 from virtualizarr.manifests import ManifestStore
 
-from virtual_tiff.chunks import ChunkOptions, ShortStrips
+from virtual_tiff.chunks import ChunkOptions, Codecs, ShortStrips
 from virtual_tiff.coding import Color
 from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
 from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, parent_images, pyramid_group
@@ -46,6 +46,9 @@ class VirtualTIFF:
         clients read), "error" refuses it.
     target_chunk_bytes
         Size to which uncompressed strips are merged or cut.
+    codecs
+        "core" prefers the codecs that every Zarr client has; "segment" decodes all that is compressed with
+        ``virtual_tiff.segment``, which is faster but must be installed where the array is read.
     color
         None for samples as they are stored (JPEG of YCbCr gives RGB all the same, as with every decoder); "rgb" to
         have palettes, YCbCr, CMYK and L*a*b* converted.
@@ -74,6 +77,7 @@ class VirtualTIFF:
     coordinates: bool = True
     short_strips: ShortStrips = "auto"
     target_chunk_bytes: int = 1 << 20
+    codecs: Codecs = "core"
     color: Color | None = None
     sidecars: bool = False
     on_error: OnError = "raise"
@@ -124,7 +128,7 @@ class VirtualTIFF:
         return PyramidStore(manifest_group(group), registry=registry)
 
     def _options(self) -> ImageOptions:
-        chunks = ChunkOptions(self.short_strips, self.target_chunk_bytes, self.color)
+        chunks = ChunkOptions(self.short_strips, self.target_chunk_bytes, self.color, self.codecs)
         return ImageOptions(name=self.name, coordinates=self.coordinates, chunks=chunks)
 
     def _all_images(self, source: Source, tiff: TiffFile) -> VirtualGroup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +15,9 @@ from zarr.core.common import JSON
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
+
+_COMPRESSED_INLINE, _STORED_INLINE = 1 << 16, 1 << 20
+"""Decoded bytes up to which decoding takes no longer than handing it to another thread."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,18 @@ class Segment(BytesBytesCodec):
         decoded = decode_segment(chunk_bytes.as_numpy_array(), self.config)
         return chunk_spec.prototype.buffer.from_array_like(decoded)
 
+    async def decode(self, chunks_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]) -> Iterable[Buffer | None]:
+        """Decode chunks; zarr's default pipeline passes one at a time, for which a task would be a waste."""
+        chunks = list(chunks_and_specs)
+        if len(chunks) != 1:
+            return await super().decode(chunks)
+        ((chunk, spec),) = chunks
+        return [None if chunk is None else await self._decode_single(chunk, spec)]
+
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        limit = _STORED_INLINE if self.config.compression == 1 else _COMPRESSED_INLINE
+        if self.config.out_bytes <= limit:
+            return self._decode_sync(chunk_bytes, chunk_spec)
         return await asyncio.to_thread(self._decode_sync, chunk_bytes, chunk_spec)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:

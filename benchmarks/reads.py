@@ -1,0 +1,290 @@
+"""Whole images on the local disk, read through VirtualTIFF and zarr, by tifffile and by GDAL, in each encoding.
+
+Ours are zarr's default and its fused pipeline, each over core codecs where they suffice, and over our own codec; and
+``open_tiff``, from its parsing on. tifffile's are ``TiffPage.asarray`` (which reads, decodes and assembles in one
+thread) and ``TiffPage.decode`` in a loop over segments that are in memory already and that are not assembled: of
+uncompressed segments it makes views, which nothing can beat. GDAL opens the file and uses all threads.
+
+All contenders take turns, and must agree on the pixels. Peak memory is the growth of a fresh process that reads the
+image once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+import zarr
+from obspec_utils.registry import ObjectStoreRegistry
+from obstore.store import LocalStore
+from rich import box
+from rich.table import Table
+
+from benchmarks.measure.images import Encoding, write_image
+from benchmarks.measure.machine import peak_memory
+from benchmarks.measure.rounds import MILLI, Comparison, Contender, Row, Sample, take_turns
+from virtual_tiff import VirtualTIFF, open_tiff
+from virtual_tiff.chunks import Codecs
+
+_FUSED_PATH: Final = "zarr.core.codec_pipeline.FusedCodecPipeline"
+DEFAULT, FUSED, OPEN = "default pipeline", "fused pipeline", "open_tiff"
+SEGMENT, SEGMENT_FUSED = "default pipeline, our codec", "fused pipeline, our codec"
+ASARRAY, DECODE, GDAL = "tifffile asarray", "tifffile decode", "GDAL, all threads"
+MEMORY: Final = (DEFAULT, FUSED, ASARRAY)
+"""Contenders whose peak memory is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Pixels along each side of the images, how many rounds, and the names of the encodings, if not all."""
+
+    side: int
+    rounds: int
+    only: tuple[str, ...] | None = None
+
+
+SIZES: Final[dict[str, Size]] = {
+    "small": Size(1024, 1, ("uint16", "uint16 big", "Deflate uint16, predictor 2", "LZW uint16, predictor 2",
+                            "ZSTD float32, predictor 3", "JPEG YCbCr", "WebP", "LERC float32", "12 bits")),
+    "full": Size(4096, 3),
+}  # fmt: skip
+
+
+def _streams(title: str, compression: str, cost: int = 1) -> list[Encoding]:
+    """The same images by one compression."""
+    common: dict[str, Any] = {"compression": compression, "cost": cost}
+    return [
+        Encoding(f"{title} uint16", **common),
+        Encoding(f"{title} uint8 x 3", "u1", 3, **common),
+        Encoding(f"{title} uint16, predictor 2", predictor=2, **common),
+        Encoding(f"{title} uint16, predictor 2, big", predictor=2, order=">", **common),
+        Encoding(f"{title} uint8 x 3, predictor 2", "u1", 3, predictor=2, **common),
+        Encoding(f"{title} float32, predictor 3", "f4", predictor=3, **common),
+    ]
+
+
+_LOSSY: Final = ()
+"""Pixels differ within what the options of one library do."""
+_YCBCR: Final[dict[str, Any]] = {"photometric": "rgb", "compressionargs": {"level": 90}}
+GROUPS: Final[dict[str, list[Encoding]]] = {
+    "Uncompressed": [
+        Encoding("uint8", "u1"),
+        Encoding("uint8 x 3", "u1", 3),
+        Encoding("uint16"),
+        Encoding("uint16, tiles of 256", tile=256),
+        Encoding("uint16 big", order=">"),
+        Encoding("uint16 x 3 planar", bands=3, planar=True),
+        Encoding("float32", "f4"),
+        Encoding("float32 big", "f4", order=">"),
+        Encoding("12 bits", gdal={"nbits": 12}),
+    ],
+    "Deflate": [
+        *_streams("Deflate", "deflate"),
+        Encoding("Deflate uint16, predictor 2, tiles of 256", compression="deflate", predictor=2, tile=256),
+        Encoding("Deflate float32, predictor 3, big", "f4", compression="deflate", predictor=3, order=">"),
+        Encoding("Deflate uint16 x 3 planar, predictor 2", bands=3, compression="deflate", predictor=2, planar=True),
+    ],
+    "LZW": _streams("LZW", "lzw"),
+    "ZSTD": _streams("ZSTD", "zstd"),
+    "Other streams": [
+        Encoding("PackBits uint8", "u1", compression="packbits"),
+        Encoding("LZMA uint16, predictor 2", compression="lzma", predictor=2, cost=4, agrees=("tifffile",)),
+        Encoding("CCITT T.6", "?", gdal={"nbits": 1, "compress": "CCITTFAX4"}),
+    ],
+    "Images": [
+        Encoding("JPEG grey", "u1", compression="jpeg", agrees=_LOSSY),
+        Encoding("JPEG YCbCr", "u1", 3, "jpeg", agrees=_LOSSY, options=_YCBCR),
+        Encoding("WebP", "u1", 3, "webp", cost=2, options={"photometric": "rgb"}, agrees=_LOSSY),
+        Encoding("LERC float32", "f4", compression="lerc"),
+        Encoding("JPEG 2000", "u1", 3, "jpeg2000", cost=4, options={"photometric": "rgb"}, agrees=_LOSSY),
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The encodings of one table: "core" means core codecs where they suffice, "own" our codec in their place.
+
+    Ratios are those of wall and CPU time to tifffile's asarray for each of ours; then of the default pipeline with our
+    codec to tifffile's bare decoding, and of ``open_tiff`` to GDAL (wall). The last columns are peaks of memory.
+    """
+
+    title: str
+    comparisons: tuple[Comparison, ...]
+
+    def table(self) -> Table:
+        """One line for each encoding."""
+        table = Table(box=box.MARKDOWN, header_style=None, padding=(0, 0))
+        table.add_column("", no_wrap=True)
+        for head in ("core", "core fused", "own", "own fused", "open_tiff", "/decode"):
+            table.add_column(head, justify="right", no_wrap=True)
+            table.add_column("CPU", justify="right", no_wrap=True)
+        for head in ("/GDAL", "ms", "MB", "fused", "tifffile"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for comparison in self.comparisons:
+            rows = {row.name: row for row in comparison.rows}
+            ours = (DEFAULT, FUSED, SEGMENT, SEGMENT_FUSED, OPEN)
+            cells = [_ratio(rows, name, ASARRAY, kind) for name in ours for kind in ("wall", "cpu")]
+            cells += [_ratio(rows, SEGMENT, DECODE, kind) for kind in ("wall", "cpu")]
+            cells.append(_ratio(rows, OPEN, GDAL, "wall"))
+            cells.append(f"{1e3 * median(rows[DEFAULT].seconds('wall')):.0f}")
+            for name in MEMORY:
+                memory = rows[name].memory()
+                cells.append("-" if memory is None else f"{memory / 1e6:,.0f}")
+            table.add_row(comparison.title, *cells)
+        return table
+
+    def as_json(self) -> dict[str, Any]:
+        """All numbers for programs."""
+        return {"title": self.title, "encodings": [comparison.as_json() for comparison in self.comparisons]}
+
+
+def _ratio(rows: dict[str, Row], ours: str, other: str, kind: str) -> str:
+    """The median of the ratios within single rounds."""
+    pairs = zip(rows[ours].seconds(kind), rows[other].seconds(kind), strict=True)
+    return f"{median(a / b for a, b in pairs):.2f}"
+
+
+def run(size: Size) -> Iterator[Group]:
+    """Measure, and yield the tables one after the other."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Dataset has no geotransform")
+        for title, encodings in GROUPS.items():
+            wanted = [one for one in encodings if size.only is None or one.name in size.only]
+            comparisons = tuple(compare(encoding, Path(folder), size) for encoding in wanted)
+            if comparisons:
+                yield Group(f"{title}: our time over that of tifffile's asarray, wall and CPU", comparisons)
+
+
+def compare(encoding: Encoding, folder: Path, size: Size) -> Comparison:
+    """Write the image, and measure each contender."""
+    path = folder / "image.tif"
+    write_image(path, encoding, size.side)
+    rows = take_turns(contenders(path, encoding), size.rounds, _digest)
+    peaks = {name: _peak(name, path) for name in MEMORY}
+    measured = tuple(_with_memory(row, peaks.get(row.name)) for row in rows)
+    path.unlink()
+    shortened = f" ({encoding.side(size.side)}²)" if encoding.cost > 1 else ""
+    return Comparison(encoding.name + shortened, "image", MILLI, measured)
+
+
+def _with_memory(row: Row, peak: int | None) -> Row:
+    return replace(row, samples=tuple(Sample(one.wall, one.cpu, peak) for one in row.samples))
+
+
+def _digest(result: Any) -> object:
+    """What all contenders must agree on; segments that are not assembled are counted only."""
+    if isinstance(result, int):
+        return result
+    return result.shape, zlib.crc32(np.ascontiguousarray(result))
+
+
+def _peak(name: str, path: Path) -> int:
+    """Return the growth of the memory of a fresh process that reads the image."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.reads"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_growth, name, path).result()
+
+
+def _growth(name: str, path: Path) -> int:
+    read = READERS[name](path)
+    before = peak_memory()
+    read()
+    return peak_memory() - before
+
+
+# Contenders
+
+
+def contenders(path: Path, encoding: Encoding) -> list[Contender]:
+    """All that read the image; each returns samples of shape (band, row, column), or (row, column)."""
+    checks = {DECODE: DECODE}
+    checks |= {name: name for name in (ASARRAY, GDAL) if not name.startswith(encoding.agrees)}
+    return [Contender(name, prepare(path), 1, checks.get(name, "result")) for name, prepare in READERS.items()]
+
+
+def _zarr(pipeline: str | None, codecs: Codecs) -> Callable[[Path], Callable[[], npt.NDArray[Any]]]:
+    def prepare(path: Path) -> Callable[[], npt.NDArray[Any]]:
+        registry = ObjectStoreRegistry({"file://": LocalStore()})
+        store = VirtualTIFF(ifd=0, coordinates=False, codecs=codecs)(path.as_uri(), registry)
+        with zarr.config.set({"codec_pipeline.path": pipeline} if pipeline else {}):
+            array = zarr.open_array(store, path="band_data", mode="r", zarr_format=3)
+        return lambda: np.asarray(array[...])
+
+    return prepare
+
+
+def _open_tiff(path: Path) -> Callable[[], npt.NDArray[Any]]:
+    return lambda: np.asarray(open_tiff(path, mask_and_scale=False, coordinates=False)["band_data"].values)
+
+
+def _asarray(path: Path) -> Callable[[], npt.NDArray[Any]]:
+    page: Any = tifffile.TiffFile(path).pages.first
+
+    def read() -> npt.NDArray[Any]:
+        image = page.asarray(maxworkers=1)
+        interleaved = page.samplesperpixel > 1 and page.planarconfig == 1
+        return np.moveaxis(image, -1, 0) if interleaved else image
+
+    return read
+
+
+def _decode(path: Path) -> Callable[[], int]:
+    tiff = tifffile.TiffFile(path)
+    page: Any = tiff.pages.first
+    whole = path.read_bytes()
+    pairs = zip(page.dataoffsets, page.databytecounts, strict=True)
+    segments = [whole[offset : offset + count] for offset, count in pairs]
+    tables = {"jpegtables": page.jpegtables} if page.jpegtables else {}
+
+    def read() -> int:
+        for number, segment in enumerate(segments):
+            page.decode(segment, number, **tables)
+        return len(segments)
+
+    return read
+
+
+def _gdal(path: Path) -> Callable[[], npt.NDArray[Any]]:
+    import rasterio
+
+    def read() -> npt.NDArray[Any]:
+        with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(path, NUM_THREADS="ALL_CPUS") as dataset:
+            image: npt.NDArray[Any] = dataset.read()
+            if dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1":
+                image = image.astype(bool)
+            return image[0] if dataset.count == 1 else image
+
+    return read
+
+
+READERS: Final[dict[str, Callable[[Path], Callable[[], Any]]]] = {
+    DEFAULT: _zarr(None, "core"),
+    FUSED: _zarr(_FUSED_PATH, "core"),
+    SEGMENT: _zarr(None, "segment"),
+    SEGMENT_FUSED: _zarr(_FUSED_PATH, "segment"),
+    OPEN: _open_tiff,
+    ASARRAY: _asarray,
+    DECODE: _decode,
+    GDAL: _gdal,
+}
+"""Prepares a reader of a file; ours come first."""
+
+
+if __name__ == "__main__":
+    from benchmarks.__main__ import main
+
+    raise SystemExit(main(["--only", "reads", *sys.argv[1:]]))
