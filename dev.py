@@ -95,17 +95,9 @@ def docs(_: list[str]) -> None:
 
 
 def bench(rest: list[str]) -> None:
-    """Run the benchmarks that are named, else all."""
+    """Run the benchmarks, side by side with their peers."""
     environment("test", "lint", "bench")
-    every = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_"))
-    options = [word for word in rest if word.startswith("-")]
-    wanted = [word for word in rest if not word.startswith("-")]
-    unknown = set(wanted) - {path.stem for path in every}
-    if unknown:
-        sys.exit(f"dev.py: no benchmark {', '.join(sorted(unknown))}; there are {[p.stem for p in every]}")
-    for path in every:
-        if not wanted or path.stem in wanted:
-            run(PYTHON, "-m", "benchmarks." + path.stem, *options)
+    run(PYTHON, "-m", "benchmarks", *rest)
 
 
 TASKS = {
@@ -117,7 +109,7 @@ TASKS = {
     "lint": (lint, "run ruff and mypy"),
     "fix": (fix, "format the code, repair what ruff can repair, renew the documentation"),
     "docs": (docs, "renew the parts of the documentation that are written from the code"),
-    "bench": (bench, "run the benchmarks [names of benchmarks, options for them]"),
+    "bench": (bench, "run the benchmarks [--only NAME,..., --size small|full, --json]"),
 }
 
 
