@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.measure.machine import peak_memory
 from tests.segment_cases import encode
 from virtual_tiff.codecs import table
 from virtual_tiff.codecs.config import SegmentConfig
@@ -118,6 +120,26 @@ def test_long_streams_take_no_memory(compression: int) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2_000_000
+
+
+def huge_dictionary(encoded: bytes) -> bytes:
+    """Declare a dictionary of 4 GiB in the header of the first block of an .xz stream."""
+    changed = bytearray(encoded)
+    assert changed[14:16] == b"\x21\x01"  # LZMA2, one byte of properties
+    changed[16] = 40
+    end = 12 + 4 * changed[12]
+    changed[end : end + 4] = zlib.crc32(changed[12:end]).to_bytes(4, "little")
+    return bytes(changed)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux")
+@pytest.mark.parametrize("tail", [b"", b"junk behind"])
+def test_a_huge_dictionary_takes_no_memory(tail: bytes) -> None:
+    """It is address space only: memory is touched as far as bytes are decoded."""
+    encoded = huge_dictionary(encode(RAW, 34925)) + tail
+    before = peak_memory()
+    assert decode(encoded, 34925) == RAW
+    assert peak_memory() - before < 20_000_000
 
 
 def encode_old_lzw(raw: bytes) -> bytes:
