@@ -7,16 +7,18 @@ follow its sources to another place by changing the container alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Final
+from typing import Any, Final
+from zlib import crc32
 
 import icechunk
+from icechunk import ObjectStoreConfig
 
 from virtual_tiff.cube.access import source_store
 from virtual_tiff.cube.stores import Location, encode
-from virtual_tiff.errors import UsageError
+from virtual_tiff.errors import TargetError, UsageError
 
 NAME: Final = "sources"
 
@@ -50,25 +52,72 @@ class Container:
         return icechunk.VirtualChunkContainer(self.prefix, source_store(self.root, self.folder), name=self.name)
 
 
-def containers_for(places: Iterable[Location]) -> tuple[Container, ...]:
-    """One container per bucket, host or file system, as deep as all its sources allow.
+def containers_for(
+    places: Iterable[Location], known: Mapping[str, icechunk.VirtualChunkContainer] | None = None
+) -> tuple[Container, ...]:
+    """The containers of all sources: those of a repository as they are, and new ones for the other sources.
+
+    New ones are one per bucket, host or file system, as deep as all its sources allow.
+
+    Parameters
+    ----------
+    places
+        The sources.
+    known
+        The containers that the repository has, by prefix.
 
     Raises
     ------
     UsageError
         ``usage`` for a URL with a query: a signature would end up in the repository, and soon expire.
+    TargetError
+        ``container`` when the repository has one for the same folder that leads to another server.
     """
+    places = list(places)
+    old = _known(known or {}, {place.root for place in places})
     folders: dict[str, list[str]] = {}
     for place in places:
         if place.query:
             found = "a URL with a query (a signed URL?) cannot be referenced for good"
             raise UsageError(found, feature="usage", url=place.url.partition("?")[0], hint="Use s3://, gs:// or az://.")
-        folders.setdefault(place.root, []).append(place.path.rpartition("/")[0])
-    roots = sorted(folders)
-    return tuple(
-        Container(NAME if index == 0 else f"{NAME}-{index + 1}", root, _common_folder(root, folders[root]))
-        for index, root in enumerate(roots)
-    )
+        if not any(one.holds(place) for one in old):
+            folders.setdefault(place.root, []).append(place.path.rpartition("/")[0])
+    new = [
+        _named(Container(f"{NAME}-{number}".removesuffix("-1"), root, _common_folder(root, folders[root])), known)
+        for number, root in enumerate(sorted(folders), 1)
+    ]
+    for one in new:
+        if one.prefix in (known or {}):
+            found = f"the repository has a container for {one.prefix} that cannot be used for this source"
+            hint = "Are the endpoint and the account those with which it was published?"
+            raise TargetError(found, feature="container", url=one.prefix, hint=hint)
+    return (*old, *new)
+
+
+def _known(known: Mapping[str, icechunk.VirtualChunkContainer], roots: Iterable[str]) -> list[Container]:
+    """The named containers of a repository that lie below these roots and lead to the same servers."""
+    found = []
+    for root in roots:
+        for prefix, one in known.items():
+            top = Container(one.name or "", root, "").prefix
+            if one.name and prefix.startswith(top):
+                own = Container(one.name, root, prefix.removeprefix(top))
+                if _server(one.store) == _server(source_store(root, own.folder)):
+                    found.append(own)
+    return found
+
+
+def _server(store: Any) -> tuple[str, str]:
+    """What tells two stores with the same prefix apart: the endpoint or account."""
+    options = getattr(store, "_0", None)
+    if isinstance(store, ObjectStoreConfig.Azure):
+        return "azure", str(dict(options or {}).get("account"))
+    return type(store).__name__, str(getattr(options, "endpoint_url", None))
+
+
+def _named(new: Container, known: Mapping[str, icechunk.VirtualChunkContainer] | None) -> Container:
+    """A name that follows from the prefix, so that two writers cannot give one name to two prefixes."""
+    return replace(new, name=f"{NAME}-{crc32(new.prefix.encode()):08x}") if known else new
 
 
 def _common_folder(root: str, folders: Iterable[str]) -> str:

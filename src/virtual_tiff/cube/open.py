@@ -121,10 +121,13 @@ def _authorize(
     return authorized
 
 
-def reader_code(place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer]) -> str:
+def reader_code(
+    place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer], *, group: str = ""
+) -> str:
     """What a reader types who has only icechunk, xarray and the codecs."""
     calls: dict[str, Call] = {prefix: source_credentials(prefix, one.store) for prefix, one in containers.items()}
     access = "".join(f"        {prefix!r}: {call},\n" for prefix, call in calls.items())
+    inside = f"group={group!r}, " if group else ""
     return (
         "import icechunk, xarray\n"
         "repo = icechunk.Repository.open(\n"
@@ -133,5 +136,6 @@ def reader_code(place: Location, containers: Mapping[str, icechunk.VirtualChunkC
         f"{access}"
         "    }),\n"
         ")\n"
-        'ds = xarray.open_zarr(repo.readonly_session("main").store, consolidated=False, zarr_format=3)\n'
+        'ds = xarray.open_zarr(repo.readonly_session("main").store, '
+        f"{inside}consolidated=False, zarr_format=3)\n"
     )

@@ -1,44 +1,49 @@
-"""Writing a planned cube into a new Icechunk repository, in one commit."""
+"""Publishing a planned cube: into a new Icechunk repository, or as a new group of an existing one."""
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import icechunk
-import numpy as np
-from icechunk import (
-    ManifestConfig,
-    ManifestSplitCondition,
-    ManifestSplitDimCondition,
-    ManifestSplittingConfig,
-)
 from icechunk.store import IcechunkStore
-from zarr.core.buffer import default_buffer_prototype
 
 from virtual_tiff.chunks import ChunkOptions
+from virtual_tiff.cube.access import repository_storage
+from virtual_tiff.cube.configure import configured, new_config
 from virtual_tiff.cube.conform import short_names
-from virtual_tiff.cube.container import Container, container_of, containers_for
-from virtual_tiff.cube.fresh import checksum, settle
-from virtual_tiff.cube.sources import ledger_keys
-from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
-from virtual_tiff.cube.open import reader_code
-from virtual_tiff.cube.plan import ArrayPlan, CubePlan, GroupPlan, Placement, plan_stack
+from virtual_tiff.cube.container import Container, containers_for
+from virtual_tiff.cube.fresh import settle
+from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.open import containers_in, reader_code
+from virtual_tiff.cube.plan import CubePlan, GroupPlan, plan_stack
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import CONCURRENCY, OnProgress, scan
-from virtual_tiff.cube.stores import locate
-from virtual_tiff.cube.target import check_free, staged
+from virtual_tiff.cube.sources import labels_of, ledger_keys
+from virtual_tiff.cube.stores import Location, locate
+from virtual_tiff.cube.target import check_free, is_blank, staged, taken, translated, writing
+from virtual_tiff.cube.write import (
+    Task,
+    batches,
+    below,
+    joined,
+    put,
+    tasks_of,
+    write_groups,
+    write_references,
+)
 from virtual_tiff.errors import TargetError, UsageError
 from virtual_tiff.tiff.ifd import IfdPath
 
-MANIFEST_REFERENCES: Final = 20_000
-"""References per manifest: few enough that the first lookup in a manifest takes milliseconds."""
+BATCH: Final = 5_000_000
+"""References per commit, by default; Icechunk holds about 400 bytes of memory for each."""
 
 _MAX_LISTED: Final = 50
+_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Published:
     """What was written: where, which snapshot, of how many files and references, and how to read it."""
 
     url: str
+    group: str
     snapshot: str
     files: int
     references: int
@@ -63,24 +69,33 @@ def publish(
     name: str = "band_data",
     ifd: int | IfdPath = 0,
     options: ChunkOptions | None = None,
+    group: str = "",
+    into: bool = False,
+    batch: int = BATCH,
     on_error: Literal["raise", "skip"] = "raise",
     concurrency: int = CONCURRENCY,
     on_progress: OnProgress | None = None,
 ) -> Published:
-    """Scan TIFFs, check that they can be one array, and publish it as a new Icechunk repository.
+    """Scan TIFFs, check that they can be one array, and publish it in an Icechunk repository.
 
     Parameters
     ----------
     inputs
         Files, directories, globs, prefixes, URLs and ``@list.txt``.
     to
-        A new local directory, or a new ``s3://``, ``gs://`` or ``az://`` prefix.
+        A new local directory, or a new ``s3://``, ``gs://`` or ``az://`` prefix; with `into`, a repository.
     dim, name
         Names of the new leading dimension and of the variable.
     ifd
         The image of each file: an index, or a path into the SubIFDs.
     options
         How strips become chunks.
+    group
+        The group to write, by default the root.
+    into
+        Whether to add the group to a repository that exists; it must not be there yet.
+    batch
+        References per commit at most, which bounds the memory. Readers see all of them at once.
     on_error
         What to do with files whose header cannot be read: "raise" the first error, or "skip" them.
     concurrency
@@ -95,15 +110,93 @@ def publish(
     """
     if on_error not in ("raise", "skip"):
         raise UsageError(f"on_error={on_error!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
-    check_free(locate(to))
+    check_target(to, group=group, into=into)
     found = scan(inputs, ifd=ifd, options=options, concurrency=concurrency, on_progress=on_progress)
     if on_error == "raise" or not found.headers:
         found.check()
-    return publish_plan(plan_stack(found.headers, dim=dim, name=name), to)
+    plan = plan_stack(found.headers, dim=dim, name=name)
+    recipe = stack_recipe(found.headers[0], dim=dim, name=name, options=options)
+    return publish_plan(plan, to, group=group, into=into, batch=batch, recipe=recipe)
 
 
-def publish_plan(plan: CubePlan, to: str | os.PathLike[str], *, message: str | None = None) -> Published:
-    """Write a planned cube into a new repository, as one commit.
+def stack_recipe(header: FileHeader, *, dim: str, name: str, options: ChunkOptions | None) -> dict[str, Any]:
+    """How a stack was made, for those who append to it: JSON values."""
+    return {
+        "kind": "stack",
+        "dim": dim,
+        "name": name,
+        "ifd": list(header.array.ifd),
+        "options": asdict(options or ChunkOptions()),
+        "traits": dict(header.traits),
+    }
+
+
+def check_target(to: str | os.PathLike[str], *, group: str = "", into: bool = False) -> None:
+    """Refuse a target before any work is done for it. What killed runs left beside it is removed.
+
+    Raises
+    ------
+    TargetError
+        ``target-exists``, ``target-missing`` or ``target-denied``.
+    UsageError
+        ``usage`` for a group that cannot be one.
+    """
+    _check_group(group)
+    place = locate(to)
+    if not into:
+        check_free(place)
+        return
+    if place.scheme in ("http", "https"):
+        found = "a web server cannot be written"
+        raise TargetError(found, feature="target-denied", url=place.url, hint="Write to a directory or a bucket.")
+    with translated(place):
+        session = icechunk.Repository.open(repository_storage(place).make()).readonly_session("main")
+        run(_check_unused(session.store, group, place))
+
+
+def _check_group(group: str) -> None:
+    parts = group.split("/") if group else []
+    if any(not part or part.startswith(("_", ".")) for part in parts):
+        found = f"{group!r} cannot be a group"
+        raise UsageError(found, feature="usage", hint="Write names between slashes; none may start with '_' or '.'.")
+
+
+async def _check_unused(store: IcechunkStore, group: str, place: Location) -> None:
+    """Refuse a group in which something is, or that lies in an array."""
+    found = [key async for key in store.list_dir(group)]
+    if set(found) - {"zarr.json"} or (group and found):
+        what = f"the repository has something at /{group} already"
+        raise TargetError(what, feature="target-exists", url=place.url, hint="Choose another group.")
+    parts = group.split("/")
+    for length in range(1, len(parts)):
+        above = "/".join(parts[:length])
+        if "c" in [key async for key in store.list_dir(above)]:
+            what = f"/{above} is an array, which holds no groups"
+            raise TargetError(what, feature="target-exists", url=place.url, hint="Choose another group.")
+
+
+def publish_plan(
+    plan: CubePlan,
+    to: str | os.PathLike[str],
+    *,
+    group: str = "",
+    into: bool = False,
+    batch: int = BATCH,
+    message: str | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> Published:
+    """Write a planned cube, so that readers see all of it or nothing.
+
+    Parameters
+    ----------
+    plan
+        What is written.
+    to, group, into, batch
+        See :func:`publish`.
+    message
+        Of the commit; by default it says what came in.
+    recipe
+        How the plan was made; without it, nothing can be appended.
 
     Raises
     ------
@@ -112,20 +205,32 @@ def publish_plan(plan: CubePlan, to: str | os.PathLike[str], *, message: str | N
     SourceError
         ``source-changed`` when a file was replaced after its header had been read.
     """
+    if batch < 1:
+        raise UsageError(f"batch={batch}", feature="usage", hint="It is a number of references.")
     place = locate(to)
-    check_free(place)
-    containers = containers_for(header.place for header in plan.headers)
+    check_target(to, group=group, into=into)
+    work = _Work(place, group, below(plan.groups, group), plan, recipe, message, batch)
     run(settle(plan.headers))
-    with staged(place) as staging:
-        repository = staging.create(repository_config(plan, containers))
-        session = repository.writable_session("main")
-        run(write_plan(session.store, plan, containers))
-        snapshot = session.commit(
-            message or commit_message(plan), {"files": len(plan.headers), "references": plan.references}
-        )
-        code = reader_code(place, repository.config.virtual_chunk_containers or {})
+    if into:
+        with writing(place):
+            snapshot = _publish_into(work)
+        code = reader_code(place, containers_in(place), group=group)
+    else:
+        with staged(place) as staging:
+            containers = containers_for(header.place for header in plan.headers)
+            repository = staging.create(new_config(work.groups, containers))
+            if not staging.created:
+                containers, repository = _configured(work, staging.storage)
+            base = repository.lookup_branch("main")
+            if not is_blank(repository, base):
+                raise taken(place.url)
+            snapshot = _commit(work, repository, containers, base)
+            _configured(work, staging.storage)
+            config = icechunk.Repository.open(staging.storage).config
+            code = reader_code(place, config.virtual_chunk_containers or {}, group=group)
     return Published(
         url=place.url,
+        group=group,
         snapshot=snapshot,
         files=len(plan.headers),
         references=plan.references,
@@ -136,92 +241,79 @@ def publish_plan(plan: CubePlan, to: str | os.PathLike[str], *, message: str | N
     )
 
 
-def repository_config(plan: CubePlan, containers: Sequence[Container]) -> icechunk.RepositoryConfig:
-    """The configuration that is persisted with the repository: containers, and how manifests are split."""
-    config = icechunk.RepositoryConfig.default()
-    for container in containers:
-        config.set_virtual_chunk_container(container.virtual_chunk_container())
-    splits: dict[ManifestSplitCondition, Any] = {}
-    for group in plan.groups:
-        for array in group.arrays:
-            path = "/".join(part for part in (group.path, array.name) if part)
-            sizes = split_sizes(array)
-            splits[ManifestSplitCondition.path_matches(f"^/{re.escape(path)}$")] = {
-                ManifestSplitDimCondition.Axis(axis): size for axis, size in enumerate(sizes)
-            }
-    config.manifest = ManifestConfig(splitting=ManifestSplittingConfig.from_dict(splits))
-    return config
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be written, and where."""
+
+    place: Location
+    group: str
+    groups: tuple[GroupPlan, ...]
+    plan: CubePlan
+    recipe: Mapping[str, Any] | None
+    message: str | None
+    batch: int
 
 
-def split_sizes(array: ArrayPlan) -> tuple[int, ...]:
-    """Chunks per manifest along each axis.
+def _configured(work: _Work, storage: icechunk.Storage) -> tuple[tuple[Container, ...], icechunk.Repository]:
+    known = icechunk.Repository.open(storage).config.virtual_chunk_containers or {}
+    containers = containers_for((header.place for header in work.plan.headers), known)
+    return containers, configured(storage, work.groups, containers)
 
-    All chunks of a file stay together as far as possible, and the new dimension is cut into runs of a fixed
-    length, so that an append touches only the last manifest.
+
+def _publish_into(work: _Work) -> str:
+    """Add groups to a repository; start again when another writer was faster with other groups."""
+    storage = repository_storage(work.place).make()
+    for _ in range(_TRIES):
+        containers, repository = _configured(work, storage)
+        base = repository.lookup_branch("main")
+        run(_check_unused(repository.readonly_session(snapshot_id=base).store, work.group, work.place))
+        with contextlib.suppress(icechunk.ConflictError):
+            snapshot = _commit(work, repository, containers, base)
+            _configured(work, storage)
+            return snapshot
+    raise taken(work.place.url)
+
+
+def _commit(work: _Work, repository: icechunk.Repository, containers: Sequence[Container], base: str) -> str:
+    """Commit everything: at once, or part by part on a branch of its own that becomes the main one at the end.
+
+    Raises
+    ------
+    ConflictError
+        Of Icechunk, when the main branch is no longer at `base`; then it stays as it is.
     """
-    inner = list(array.template.grid[1:])
-    while math.prod(inner) > MANIFEST_REFERENCES:
-        longest = int(np.argmax(inner))
-        inner[longest] = -(-inner[longest] // 2)
-    return max(1, MANIFEST_REFERENCES // math.prod(inner)), *inner
+    parts = batches(tasks_of(work.groups), work.batch)
+    branch = f"publish-{secrets.token_hex(8)}"
+    repository.create_branch(branch, base)
+    try:
+        for number, part in enumerate(parts, 1):
+            session = repository.writable_session(branch)
+            run(write_plan(session.store, work, part, containers, structure=number == 1))
+            text = work.message or commit_message(work.plan)
+            if len(parts) > 1:
+                text = f"Part {number} of {len(parts)}. {text}"
+            files = len(work.plan.headers)
+            references = sum(task.references for task in part)
+            snapshot = session.commit(text, {"files": files, "references": references, "sources": files})
+        repository.reset_branch("main", snapshot, from_snapshot_id=base)
+    finally:
+        with contextlib.suppress(icechunk.IcechunkError):
+            repository.delete_branch(branch)
+    return snapshot
 
 
-async def write_plan(store: IcechunkStore, plan: CubePlan, containers: Sequence[Container]) -> None:
-    """Write groups, arrays, references and the ledger of sources into a writable session."""
-    if all(group.path for group in plan.groups):
-        await _put(store, "zarr.json", group_json())
-    for group in plan.groups:
-        await _write_group(store, group, containers)
-    for key, value in ledger_keys(plan.headers):
-        await _put(store, key, value)
-
-
-async def _write_group(store: IcechunkStore, group: GroupPlan, containers: Sequence[Container]) -> None:
-    prefix = f"{group.path}/" if group.path else ""
-    await _put(store, f"{prefix}zarr.json", group_json(group.attributes))
-    for coordinate in group.coordinates:
-        for key, value in coordinate_keys(coordinate):
-            await _put(store, prefix + key, value)
-    for axis in group.axes:
-        for key, value in coordinate_keys(axis, growing=True):
-            await _put(store, prefix + key, value)
-    for array in group.arrays:
-        await _put(store, f"{prefix}{array.name}/zarr.json", json_bytes(array.template.zarr_json()))
-        for placement in array.placements:
-            await _refer(store, f"{prefix}{array.name}", placement, containers)
-
-
-async def _refer(store: IcechunkStore, path: str, placement: Placement, containers: Sequence[Container]) -> None:
-    """Write the references of one file, all at once, and the few chunks that are stored."""
-    header = placement.header
-    array = header.array
-    location = container_of(header.place, containers).reference(header.place)
-    lengths = np.ascontiguousarray(array.lengths, np.uint64).ravel()
-    present = lengths > 0
-    if present.all():
-        locations = [location] * lengths.size
-    else:
-        locations = [location if there else "" for there in present.tolist()]
-    refused = await store.set_virtual_refs_arr_async(
-        f"/{path}",
-        placement.grid,
-        locations,
-        np.ascontiguousarray(array.offsets, np.uint64).ravel(),
-        lengths,
-        arr_offset=placement.index,
-        checksum=checksum(header),
-    )
-    if refused:
-        found = f"{len(refused)} references were refused, the first at {refused[0]}"
-        raise TargetError(found, feature="container", url=header.url)
-    lead = (0,) * (len(placement.index) - len(array.grid))
-    for index, chunk in array.inlined.items():
-        at = (str(base + own) for base, own in zip(placement.index, (*lead, *index), strict=True))
-        await _put(store, "/".join([path, "c", *at]), chunk)
-
-
-async def _put(store: IcechunkStore, key: str, value: bytes) -> None:
-    await store.set(key, default_buffer_prototype().buffer.from_bytes(value))
+async def write_plan(
+    store: IcechunkStore, work: _Work, part: Sequence[Task], containers: Sequence[Container], *, structure: bool
+) -> None:
+    """Write references, and before the first ones groups, arrays and the ledger of sources."""
+    if structure:
+        await write_groups(store, work.groups)
+        if all(group.path != work.group for group in work.groups):
+            await write_groups(store, [GroupPlan(path=work.group, arrays=())])
+        labels = labels_of(work.groups, work.plan.headers)
+        for key, value in ledger_keys(work.plan.headers, labels, work.recipe):
+            await put(store, joined(work.group, key), value)
+    await write_references(store, part, containers)
 
 
 def commit_message(plan: CubePlan) -> str:

@@ -1,24 +1,31 @@
 """The ledger of sources: which files a cube was made of, and what they looked like when they were read.
 
-It lies in the repository beside the cube, as the group ``_sources`` with one array per column, so that it is
-part of the same commit, any Zarr client can read it, and an append rewrites only its last rows.
+It lies beside the cube, as the group ``_sources`` with one array per column, so that it is part of the same commit,
+any Zarr client can read it, and an append rewrites only its last rows. The attributes of the group hold what an append
+needs to know: how the cube was planned, and the traits in which further files must agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
+import zarr
+from icechunk.store import IcechunkStore
 
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.nodes import coordinate_keys, group_json
-from virtual_tiff.cube.plan import texts
+from virtual_tiff.cube.plan import GroupPlan, texts
+from virtual_tiff.cube.write import joined
 from virtual_tiff.geo.coordinate import Coordinate
 
 GROUP: Final = "_sources"
 DIM: Final = "source"
+ATTRIBUTE: Final = "virtual_tiff"
 VERSION: Final = 1
 UNKNOWN_SIZE: Final = -1
 UNKNOWN_TIME: Final = np.iinfo(np.int64).min
@@ -36,24 +43,119 @@ def microseconds(time: datetime | None) -> int:
     return int(UNKNOWN_TIME) if time is None else (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def ledger_columns(headers: Sequence[FileHeader]) -> tuple[Coordinate, ...]:
-    """The columns of the ledger, one row per file: url, etag, version, size (bytes) and last_modified."""
-    sizes = [UNKNOWN_SIZE if header.size is None else header.size for header in headers]
-    times = [microseconds(header.last_modified) for header in headers]
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells one version of a file from another; what the store does not tell is empty or unknown."""
+
+    etag: str
+    size: int
+    last_modified: int
+
+    @classmethod
+    def of(cls, etag: str | None, size: int | None, last_modified: datetime | None) -> Identity:
+        """The identity out of what a store answers."""
+        return cls(etag or "", UNKNOWN_SIZE if size is None else size, microseconds(last_modified))
+
+    def same(self, other: Identity) -> bool:
+        """Whether two are the same version: by their ETags, else by size and time of change."""
+        if self.etag and other.etag:
+            return self.etag == other.etag
+        return (self.size, self.last_modified) == (other.size, other.last_modified)
+
+
+def ledger_columns(headers: Sequence[FileHeader], labels: Sequence[str]) -> tuple[Coordinate, ...]:
+    """The columns of the ledger, one row per file: url, label, etag, version, size (bytes) and last_modified.
+
+    The label is the value of the growing axis at which the file lies, as text; empty when there is no such axis.
+    """
+    known = [Identity.of(header.etag, header.size, header.last_modified) for header in headers]
     size_attributes = {"units": "bytes", "long_name": f"size, {UNKNOWN_SIZE} when unknown"}
     return (
         Coordinate("url", (DIM,), texts(header.url for header in headers)),
-        Coordinate("etag", (DIM,), texts(header.etag or "" for header in headers)),
+        Coordinate("label", (DIM,), texts(labels)),
+        Coordinate("etag", (DIM,), texts(one.etag for one in known)),
         Coordinate("version", (DIM,), texts(header.version or "" for header in headers)),
-        Coordinate("size", (DIM,), np.array(sizes, np.int64), size_attributes),
-        Coordinate("last_modified", (DIM,), np.array(times, np.int64), _TIME_ATTRIBUTES),
+        Coordinate("size", (DIM,), np.array([one.size for one in known], np.int64), size_attributes),
+        Coordinate(
+            "last_modified", (DIM,), np.array([one.last_modified for one in known], np.int64), _TIME_ATTRIBUTES
+        ),
     )
 
 
-def ledger_keys(headers: Sequence[FileHeader]) -> Iterator[tuple[str, bytes]]:
-    """The keys and bytes of the ledger in the repository."""
-    attributes = {"virtual_tiff": {"ledger": VERSION}, "title": "The files that this cube refers to"}
-    yield f"{GROUP}/zarr.json", group_json(attributes)
-    for column in ledger_columns(headers):
+def axis_labels(axis: Coordinate | None, positions: Sequence[int]) -> list[str]:
+    """The values of an axis at these positions, as text."""
+    return [""] * len(positions) if axis is None else [str(axis.values[position]) for position in positions]
+
+
+def labels_of(groups: Sequence[GroupPlan], headers: Sequence[FileHeader]) -> list[str]:
+    """The label of each file: the value of its group's growing axis."""
+    found: dict[str, str] = {}
+    for group in groups:
+        axis = group.axes[0] if group.axes else None
+        for array in group.arrays:
+            positions = [placement.index[0] for placement in array.placements]
+            labels = axis_labels(axis, positions)
+            found |= {p.header.url: label for p, label in zip(array.placements, labels, strict=True)}
+    return [found.get(header.url, "") for header in headers]
+
+
+def ledger_keys(
+    headers: Sequence[FileHeader], labels: Sequence[str], recipe: Mapping[str, Any] | None
+) -> Iterator[tuple[str, bytes]]:
+    """The keys and bytes of the ledger, relative to the group of the cube."""
+    own: dict[str, Any] = {"ledger": VERSION}
+    if recipe is not None:
+        own["recipe"] = dict(recipe)
+    yield f"{GROUP}/zarr.json", group_json({ATTRIBUTE: own, "title": "The files that this cube refers to"})
+    for column in ledger_columns(headers, labels):
         for key, value in coordinate_keys(column, growing=True):
             yield f"{GROUP}/{key}", value
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the ledger in a repository."""
+
+    number: int
+    label: str
+    identity: Identity
+
+
+def read_rows(store: IcechunkStore, group: str) -> dict[str, Row]:
+    """The rows of the ledger by URL."""
+    columns = {name: _column(store, group, name)[:] for name in ("url", "label", "etag", "size", "last_modified")}
+    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
+    return {
+        str(url): Row(number, str(label), Identity(str(etag), int(size), int(changed)))
+        for number, (url, label, etag, size, changed) in enumerate(rows)
+    }
+
+
+def update_rows(
+    store: IcechunkStore,
+    group: str,
+    known: Mapping[str, Row],
+    headers: Sequence[FileHeader],
+    labels: Sequence[str],
+) -> None:
+    """Overwrite the rows of files that are known, and add rows for the others."""
+    fresh = [index for index, header in enumerate(headers) if header.url not in known]
+    renewed = [index for index, header in enumerate(headers) if header.url in known]
+    rows = [known[headers[index].url].number for index in renewed]
+    for column in ledger_columns(headers, labels):
+        array = _column(store, group, column.name)
+        for row, index in zip(rows, renewed, strict=True):
+            array[row : row + 1] = column.values[index : index + 1]
+        extend(array, column.values[fresh], len(known))
+
+
+def extend(array: zarr.Array[Any], values: npt.NDArray[Any], first: int) -> None:
+    """Write values from a row on; the array becomes as long as they need."""
+    if values.size:
+        array.resize((first + values.size,))
+        array[first:] = values
+
+
+def _column(store: IcechunkStore, group: str, name: str) -> zarr.Array[Any]:
+    mode: Literal["r", "r+"] = "r" if store.read_only else "r+"
+    return zarr.open_array(store, path=joined(group, GROUP, name), mode=mode, zarr_format=3)

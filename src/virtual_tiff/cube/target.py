@@ -1,28 +1,37 @@
-"""Where a cube is written: whether the place is free, and nothing left behind when writing fails."""
+"""Where a cube is written: whether the place is free, and nothing left behind when writing fails.
+
+A local cube is written beside its place, into ``.NAME.xxxxxxxx.partial``, and renamed. The folder is locked as
+long as its process lives; what a killed one left there is removed by the next that writes to the same place.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import icechunk
 
 from virtual_tiff.cube.access import repository_storage
+from virtual_tiff.cube.lock import lock, locked, unlock
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.errors import SourceError, TargetError
 from virtual_tiff.tiff.failures import source_error
 
-_DENIED = ("denied", "forbidden", "not permitted", "read-only", "not a directory", "403", "401", "credential")
+_MISSING: Final = "no Icechunk repository is there"
+_DENIED: Final = ("denied", "forbidden", "not permitted", "read-only", "not a directory", "403", "401", "credential")
 
 
 def check_free(place: Location) -> None:
     """Refuse a place where something is, or where nothing can be written. Nothing is written to find out.
+
+    What killed runs left beside a local place is removed.
 
     Raises
     ------
@@ -30,6 +39,7 @@ def check_free(place: Location) -> None:
         ``target-exists`` or ``target-denied``.
     """
     if place.local is not None:
+        remove_dead(place.local)
         _check_free_folder(place.local, place.url)
     elif place.scheme in ("http", "https"):
         found = "a web server cannot be written"
@@ -44,6 +54,12 @@ def check_free(place: Location) -> None:
 def _exists(url: str) -> TargetError:
     found = "the target exists already and is not empty"
     return TargetError(found, feature="target-exists", url=url, hint="Choose another place, or remove it first.")
+
+
+def taken(url: str) -> TargetError:
+    """The error when other writers were faster."""
+    found = "another run has written there in the meantime"
+    return TargetError(found, feature="target-exists", url=url, hint="Look what it wrote, and run it again.")
 
 
 def _denied(url: str, why: str) -> TargetError:
@@ -79,28 +95,31 @@ def _any_object(place: Location) -> bool:
 def _is_blank_repository(place: Location) -> bool:
     """Whether all there is is a repository without a single commit, as a killed run leaves it."""
     try:
-        repository = icechunk.Repository.open(repository_storage(place).make())
-        blank = len(list(repository.ancestry(branch="main"))) == 1
+        return is_blank(icechunk.Repository.open(repository_storage(place).make()))
     except icechunk.IcechunkError:
         return False
-    return blank
+
+
+def is_blank(repository: icechunk.Repository, snapshot: str | None = None) -> bool:
+    """Whether a snapshot, by default the newest, is the one that a repository is born with."""
+    snapshot = snapshot or repository.lookup_branch("main")
+    return next(iter(repository.ancestry(snapshot_id=snapshot))).parent_id is None
 
 
 @dataclass(slots=True)
 class Staging:
-    """A storage to write into, and whether a repository was created there."""
+    """A storage to write a new repository into, and whether it was created there by this run."""
 
     storage: icechunk.Storage
     place: Location
     created: bool = False
 
     def create(self, config: icechunk.RepositoryConfig) -> icechunk.Repository:
-        """Create the repository, or take over the blank one of a killed run."""
+        """Create the repository, or open the blank one that a killed run left, or that another run just made."""
         if self.place.local is None and icechunk.Repository.exists(self.storage):
-            repository = icechunk.Repository.open(self.storage, config=config)
-            repository.save_config()
-            return repository
+            return icechunk.Repository.open(self.storage)
         repository = icechunk.Repository.create(self.storage, config=config)
+        repository.save_config()
         self.created = True
         return repository
 
@@ -128,30 +147,66 @@ def _staged_objects(place: Location) -> Iterator[Staging]:
     staging = Staging(repository_storage(place).make(), place)
     try:
         yield staging
+    except icechunk.ConflictError:  # the cube that is there now is that of another run
+        raise
     except BaseException:
         if staging.created:
             with contextlib.suppress(Exception):
-                for page in place.store.list(place.path.strip("/") + "/"):
-                    place.store.delete([item["path"] for item in page])
+                _delete_blank(place)
         raise
+
+
+def _delete_blank(place: Location) -> None:
+    """Delete a repository in which nobody has committed anything."""
+    if not _is_blank_repository(place):
+        return
+    prefix = place.path.strip("/") + "/"
+    place.store.delete(f"{prefix}repo")  # first, so that another run that still writes there cannot commit
+    for page in place.store.list(prefix):
+        place.store.delete([item["path"] for item in page])
 
 
 def _staged_folder(path: Path, place: Location) -> Iterator[Staging]:
     new = [folder for folder in path.parents if not folder.exists()]
-    work = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    work, handle = None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
+        remove_dead(path)
+        work, handle = _begin(path)
         yield Staging(icechunk.local_filesystem_storage(str(work)), place)
         _rename(work, path, place.url)
     except BaseException as error:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
         for folder in new:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         if isinstance(error, OSError) and not isinstance(error, SourceError | TargetError):
             raise _denied(place.url, error.strerror or str(error)) from error
         raise
+    finally:
+        unlock(handle)
+
+
+def _begin(path: Path) -> tuple[Path, int | None]:
+    """Make and lock a folder beside a target; another run may remove it before it is locked."""
+    while True:
+        work = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+        work.mkdir()
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            return work, lock(work)
+
+
+def remove_dead(path: Path) -> None:
+    """Remove the folders that killed runs left beside a local target; those of running ones stay."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+    with contextlib.suppress(OSError):
+        for folder in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):
+                handle = lock(folder)
+                if handle is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    unlock(handle)
 
 
 def _rename(work: Path, path: Path, url: str) -> None:
@@ -161,6 +216,25 @@ def _rename(work: Path, path: Path, url: str) -> None:
         if path.exists():
             raise _exists(url) from error
         raise
+
+
+@contextlib.contextmanager
+def writing(place: Location) -> Iterator[None]:
+    """Write into an existing repository: alone, where it is local, since Icechunk does not guard files.
+
+    Raises
+    ------
+    TargetError
+        When another process does not end, or the storage refuses.
+    """
+    with translated(place):
+        if place.local is None:
+            yield
+        elif not place.local.is_dir():
+            raise TargetError(_MISSING, feature="target-missing", url=place.url, hint="Check the path.")
+        else:
+            with locked(place.local):
+                yield
 
 
 @contextlib.contextmanager
@@ -178,13 +252,11 @@ def translate_icechunk(error: icechunk.IcechunkError, url: str) -> TargetError:
     lines = str(error).strip().splitlines()
     line = lines[0] if lines else type(error).__name__
     if isinstance(error, icechunk.RepositoryNotFoundError):
-        found = "no Icechunk repository is there"
-        return TargetError(found, feature="target-missing", url=url, hint="Check the path.")
+        return TargetError(_MISSING, feature="target-missing", url=url, hint="Check the path.")
     if isinstance(error, icechunk.AlreadyExistsError) or kind == icechunk.ErrorKind.PARENT_DIRECTORY_NOT_CLEAN:
         return _exists(url)
     if isinstance(error, icechunk.ConflictError):
-        found = f"another writer was faster ({line})"
-        return TargetError(found, feature="target-denied", url=url, hint="Run it again.")
+        return taken(url)
     if kind.endswith("container") or "credentials" in kind or "virtual" in kind:
         return TargetError(line, feature="container", url=url)
     if isinstance(error, icechunk.StorageError):

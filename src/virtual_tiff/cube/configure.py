@@ -1,0 +1,75 @@
+"""The configuration that is persisted with a repository: containers, and how manifests are split.
+
+It is one object that the last writer wins, beside the commits. So it only ever grows, and a writer looks again
+after its commit whether what its references need is still there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import icechunk
+from icechunk import ManifestConfig, ManifestSplitCondition, ManifestSplitDimCondition, ManifestSplittingConfig
+
+from virtual_tiff.cube.container import Container
+from virtual_tiff.cube.plan import GroupPlan
+from virtual_tiff.cube.write import joined, split_sizes
+from virtual_tiff.errors import TargetError
+
+_TRIES = 20
+
+
+def new_config(groups: Sequence[GroupPlan], containers: Sequence[Container]) -> icechunk.RepositoryConfig:
+    """The configuration of a new repository."""
+    config = icechunk.RepositoryConfig.default()
+    _extend(config, groups, containers)
+    return config
+
+
+def configured(
+    storage: icechunk.Storage, groups: Sequence[GroupPlan], containers: Sequence[Container]
+) -> icechunk.Repository:
+    """Open a repository whose persisted configuration holds these containers and these splits.
+
+    Raises
+    ------
+    TargetError
+        ``target-denied`` when other writers overwrite it again and again.
+    """
+    for _ in range(_TRIES):
+        repository = icechunk.Repository.open(storage)
+        config = repository.config
+        if not _extend(config, groups, containers):
+            return repository
+        repository.reopen(config=config).save_config()
+    found = "other writers keep changing the configuration of the repository"
+    raise TargetError(found, feature="target-denied", hint="Run it again.")
+
+
+def _extend(
+    config: icechunk.RepositoryConfig, groups: Sequence[GroupPlan], containers: Sequence[Container]
+) -> bool:
+    """Add what is missing, and say whether something was."""
+    there = config.virtual_chunk_containers or {}
+    lacking = [one for one in containers if one.prefix not in there]
+    for one in lacking:
+        config.set_virtual_chunk_container(one.virtual_chunk_container())
+    manifest = config.manifest or ManifestConfig()
+    old: dict[ManifestSplitCondition, Any] = {} if manifest.splitting is None else manifest.splitting.to_dict()
+    new = {condition: sizes for condition, sizes in _splits(groups).items() if condition not in old}
+    if new:
+        manifest.splitting = ManifestSplittingConfig.from_dict(new | old)
+        config.manifest = manifest
+    return bool(lacking or new)
+
+
+def _splits(groups: Sequence[GroupPlan]) -> dict[ManifestSplitCondition, Any]:
+    return {
+        ManifestSplitCondition.path_matches(f"^/{re.escape(joined(group.path, array.name))}$"): {
+            ManifestSplitDimCondition.Axis(axis): size for axis, size in enumerate(split_sizes(array))
+        }
+        for group in groups
+        for array in group.arrays
+    }

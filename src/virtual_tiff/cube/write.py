@@ -1,0 +1,149 @@
+"""Writing groups, arrays, references and small arrays into a session of a repository."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from icechunk.store import IcechunkStore
+from zarr.core.buffer import default_buffer_prototype
+
+from virtual_tiff.cube.container import Container, container_of
+from virtual_tiff.cube.fresh import checksum
+from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
+from virtual_tiff.cube.plan import ArrayPlan, GroupPlan, Placement
+from virtual_tiff.errors import TargetError
+
+MANIFEST_REFERENCES: Final = 20_000
+"""References per manifest: few enough that the first lookup in a manifest takes milliseconds."""
+
+
+def joined(*parts: str) -> str:
+    """The path of a node below others; the root is empty."""
+    return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The references of one file in one array, whose path is that in the repository."""
+
+    path: str
+    placement: Placement
+
+    @property
+    def references(self) -> int:
+        """Number of byte ranges."""
+        return int(np.count_nonzero(self.placement.array.lengths))
+
+
+def tasks_of(groups: Sequence[GroupPlan]) -> list[Task]:
+    """All that is to be referenced, file by file."""
+    return [
+        Task(joined(group.path, array.name), placement)
+        for group in groups
+        for array in group.arrays
+        for placement in array.placements
+    ]
+
+
+def batches(tasks: Sequence[Task], limit: int) -> list[list[Task]]:
+    """Cut tasks into runs of at most so many references; one file is never cut."""
+    runs: list[list[Task]] = [[]]
+    count = 0
+    for task in tasks:
+        own = task.references
+        if runs[-1] and count + own > limit:
+            runs.append([])
+            count = 0
+        runs[-1].append(task)
+        count += own
+    return runs
+
+
+async def write_groups(store: IcechunkStore, groups: Sequence[GroupPlan]) -> None:
+    """Write groups, the groups above them, their coordinates and the metadata of their arrays."""
+    there = {group.path for group in groups}
+    for path in sorted({above for group in groups for above in _above(group.path)} - there):
+        if await get(store, joined(path, "zarr.json")) is None:
+            await put(store, joined(path, "zarr.json"), group_json())
+    for group in groups:
+        await put(store, joined(group.path, "zarr.json"), group_json(group.attributes))
+        for coordinate in group.coordinates:
+            for key, value in coordinate_keys(coordinate):
+                await put(store, joined(group.path, key), value)
+        for axis in group.axes:
+            for key, value in coordinate_keys(axis, growing=True):
+                await put(store, joined(group.path, key), value)
+        for array in group.arrays:
+            await put(store, joined(group.path, array.name, "zarr.json"), json_bytes(array.template.zarr_json()))
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split("/") if path else []
+    return ["/".join(parts[:length]) for length in range(len(parts))]
+
+
+async def write_references(store: IcechunkStore, tasks: Sequence[Task], containers: Sequence[Container]) -> None:
+    """Write references, all of a file at once, and the few chunks that are stored."""
+    for task in tasks:
+        await _refer(store, task.path, task.placement, containers)
+
+
+async def _refer(store: IcechunkStore, path: str, placement: Placement, containers: Sequence[Container]) -> None:
+    header = placement.header
+    array = placement.array
+    location = container_of(header.place, containers).reference(header.place)
+    lengths = np.ascontiguousarray(array.lengths, np.uint64).ravel()
+    present = lengths > 0
+    if present.all():
+        locations = [location] * lengths.size
+    else:
+        locations = [location if there else "" for there in present.tolist()]
+    refused = await store.set_virtual_refs_arr_async(
+        f"/{path}",
+        placement.grid,
+        locations,
+        np.ascontiguousarray(array.offsets, np.uint64).ravel(),
+        lengths,
+        arr_offset=placement.index,
+        checksum=checksum(header),
+    )
+    if refused:
+        found = f"{len(refused)} references were refused, the first at {refused[0]}"
+        raise TargetError(found, feature="container", url=header.url)
+    lead = (0,) * (len(placement.index) - len(array.grid))
+    for index, chunk in array.inlined.items():
+        at = (str(base + own) for base, own in zip(placement.index, (*lead, *index), strict=True))
+        await put(store, "/".join([path, "c", *at]), chunk)
+
+
+async def put(store: IcechunkStore, key: str, value: bytes) -> None:
+    """Write one key."""
+    await store.set(key, default_buffer_prototype().buffer.from_bytes(value))
+
+
+async def get(store: IcechunkStore, key: str) -> bytes | None:
+    """Read one key, or None when it is not there."""
+    found = await store.get(key, default_buffer_prototype())
+    return None if found is None else bytes(found.to_bytes())
+
+
+def split_sizes(array: ArrayPlan) -> tuple[int, ...]:
+    """Chunks per manifest along each axis.
+
+    All chunks of a file stay together as far as possible, and the new dimension is cut into runs of a fixed
+    length, so that an append touches only the last manifest.
+    """
+    inner = list(array.template.grid[1:])
+    while math.prod(inner) > MANIFEST_REFERENCES:
+        longest = int(np.argmax(inner))
+        inner[longest] = -(-inner[longest] // 2)
+    return max(1, MANIFEST_REFERENCES // math.prod(inner)), *inner
+
+
+def below(groups: Sequence[GroupPlan], path: str) -> tuple[GroupPlan, ...]:
+    """The same groups below another one."""
+    return tuple(replace(group, path=joined(path, group.path)) for group in groups)
