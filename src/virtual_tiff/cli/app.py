@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from virtual_tiff.cli.preview import preview
 from virtual_tiff.cli.report import EXIT_CODES, exit_code, scan_bar, tell, told
 
 app = typer.Typer(
@@ -110,7 +111,7 @@ def info(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the images of a TIFF: layout, chunks, codec chain, who can read it, and what is refused."""
+    """Show a TIFF: where it lies, its bands, overviews and masks, chunks, codecs, who can read it, what is refused."""
     with told(verbose=verbose or bool(context.obj)):
         from virtual_tiff.cli.show import show_file
         from virtual_tiff.cube.describe import describe_file
@@ -144,6 +145,9 @@ def demo(
         show_demo(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+app.command(epilog="Example: virtual-tiff preview s3://bucket/2024/a.tif -o a.png")(preview)
 
 
 def main() -> None:

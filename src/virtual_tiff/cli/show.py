@@ -12,12 +12,15 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from virtual_tiff.cli.rasters import raster_tables
+
 if TYPE_CHECKING:
     from virtual_tiff.cube.describe import FileReport, ImageReport
     from virtual_tiff.cube.publish import Published
     from virtual_tiff.demo.run import DemoReport
 
 _ENDLESS = 100_000
+_MAX_RASTERS = 8
 
 
 def show_published(published: Published, *, skipped: Sequence[str], as_json: bool) -> None:
@@ -50,23 +53,29 @@ def _count(number: int, noun: str) -> str:
 
 
 def show_file(report: FileReport) -> None:
-    """Print the images of a file as a tree."""
+    """Print the facts of a file, tables of its images, and a tree of its IFDs."""
     kind = "BigTIFF" if report.bigtiff else "TIFF"
     facts = [kind, f"{report.byte_order}-endian"]
     if report.cog:
         facts.append("laid out as a COG")
     if report.size is not None:
         facts.append(_count(report.size, "byte"))
-    tree = Tree(Text(f"{report.url}: {', '.join(facts)}"))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # lines stay whole for other programs
+        console.width = _ENDLESS
+    console.print(Text(f"{report.url}: {', '.join(facts)}"))
+    for raster in report.rasters[:_MAX_RASTERS]:
+        for table in raster_tables(raster):
+            console.print(table)
+    if len(report.rasters) > _MAX_RASTERS:
+        console.print(f"... and {_count(len(report.rasters) - _MAX_RASTERS, 'image')} more")
+    tree = Tree(Text("\nAs Zarr", style="bold underline"))
     nodes: dict[str, Tree] = {}
     for image in report.images:
         parent = nodes.get(image.ifd.rpartition(".")[0], tree)
         nodes[image.ifd] = _add_image(parent, image)
     for problem in report.problems:
         tree.add(Text(f"problem: {problem}", style="yellow"))
-    console = Console(highlight=False)
-    if not console.is_terminal:  # lines stay whole for other programs
-        console.width = _ENDLESS
     console.print(tree)
 
 

@@ -12,8 +12,10 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.coding import COMPRESSION_NAMES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import Location
+from virtual_tiff.describe import describe_image
 from virtual_tiff.errors import SourceError, VirtualTiffError
 from virtual_tiff.layout import SegmentLayout, segment_layout
+from virtual_tiff.pyramid import pyramids
 from virtual_tiff.tiff.ifd import Ifd
 from virtual_tiff.tiff.source import Source, load_tags_async, read_tiff_async
 from virtual_tiff.tiff.tags import Tags
@@ -50,7 +52,11 @@ class ImageReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """One file; ``size`` in bytes."""
+    """One file; ``size`` in bytes.
+
+    ``images`` has every IFD, ``rasters`` what :func:`~virtual_tiff.describe.describe_image` says of each image with
+    its overviews and masks.
+    """
 
     url: str
     size: int | None
@@ -61,6 +67,7 @@ class FileReport:
     cog: bool
     images: tuple[ImageReport, ...]
     problems: tuple[str, ...]
+    rasters: tuple[dict[str, Any], ...] = ()
 
     @property
     def readable(self) -> bool:
@@ -99,6 +106,7 @@ async def _describe(place: Location, options: ChunkOptions | None) -> FileReport
             images.append(_refused(ifd, layout, error))
         else:
             images.append(_exposed(ifd, layout, array))
+    rasters = [await source.run_async(describe_image(tiff, pyramid)) for pyramid in pyramids(tiff)]
     return FileReport(
         url=place.url,
         size=tiff.size,
@@ -109,6 +117,7 @@ async def _describe(place: Location, options: ChunkOptions | None) -> FileReport
         cog=tiff.cog_ghost is not None,
         images=tuple(images),
         problems=tuple(str(problem) for problem in tiff.problems),
+        rasters=tuple(rasters),
     )
 
 
