@@ -232,7 +232,8 @@ def _open_tiff(path: Path) -> Callable[[], npt.NDArray[Any]]:
 
 
 def _asarray(path: Path) -> Callable[[], npt.NDArray[Any]]:
-    page: Any = tifffile.TiffFile(path).pages.first
+    with tifffile.TiffFile(path) as tiff:
+        page: Any = tiff.pages.first  # it opens the file again to read pixels
 
     def read() -> npt.NDArray[Any]:
         image = page.asarray(maxworkers=1)
@@ -243,12 +244,13 @@ def _asarray(path: Path) -> Callable[[], npt.NDArray[Any]]:
 
 
 def _decode(path: Path) -> Callable[[], int]:
-    tiff = tifffile.TiffFile(path)
-    page: Any = tiff.pages.first
     whole = path.read_bytes()
-    pairs = zip(page.dataoffsets, page.databytecounts, strict=True)
-    segments = [whole[offset : offset + count] for offset, count in pairs]
-    tables = {"jpegtables": page.jpegtables} if page.jpegtables else {}
+    with tifffile.TiffFile(path) as tiff:
+        page: Any = tiff.pages.first
+        pairs = zip(page.dataoffsets, page.databytecounts, strict=True)
+        segments = [whole[offset : offset + count] for offset, count in pairs]
+        tables = {"jpegtables": page.jpegtables} if page.jpegtables else {}
+        page.decode(segments[0], 0, **tables)  # prepares what later calls share
 
     def read() -> int:
         for number, segment in enumerate(segments):

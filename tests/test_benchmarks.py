@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from obstore.store import HTTPStore
 
-from benchmarks import headers, references
+from benchmarks import headers, reads, references
 from benchmarks.__main__ import KERNEL_SECONDS, main
 from benchmarks.measure.files import make_cogs, make_tiled
 from benchmarks.measure.machine import describe_machine, peak_memory, peer
@@ -67,6 +67,23 @@ def test_kernels_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     lines = json.loads(capsys.readouterr().out)["kernels"]
     assert any(line.startswith("lzw") for line in lines)
     assert lines[-1].endswith("to tifffile (goal 1.0)")
+
+
+def test_reads_prints_a_table_for_each_kind_of_encoding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("uint16 x 3 planar", "Deflate uint16, predictor 2, tiles of 256", "CCITT T.6", "JPEG YCbCr")
+    monkeypatch.setitem(reads.SIZES, "small", reads.Size(512, 1, names))
+    assert main(["--only", "reads", "--size", "small"]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")]
+    assert [row for row in rows if row in names] == list(names)
+
+
+def test_the_images_of_reads_have_names_of_their_own() -> None:
+    names = [encoding.name for encodings in reads.GROUPS.values() for encoding in encodings]
+    assert len(set(names)) == len(names)
+    assert set(reads.SIZES["small"].only or ()) <= set(names)
 
 
 # The measuring itself
