@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement, texts
 from virtual_tiff.cube.conform import check_conform, short_names
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.shared import shared_conventions
 from virtual_tiff.errors import UsageError
 from virtual_tiff.geo.coordinate import Coordinate
 
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A file's place in an array: ``index`` is the position of its first chunk in the array's chunk grid."""
-
-    header: FileHeader
-    index: tuple[int, ...]
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """The shape of the file's block of chunks, in the array's dimensions."""
-        own = self.header.array.grid
-        return (1,) * (len(self.index) - len(own)) + own
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArrayPlan:
-    """One array made of many files; ``template`` is its metadata, whose byte ranges mean nothing."""
-
-    name: str
-    template: VirtualArray
-    placements: tuple[Placement, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupPlan:
-    """One group of the repository; the empty path is the root.
-
-    ``coordinates`` are stored, not referenced; so are ``axes``, which grow when files are added behind the
-    others.
-    """
-
-    path: str
-    arrays: tuple[ArrayPlan, ...]
-    coordinates: tuple[Coordinate, ...] = ()
-    axes: tuple[Coordinate, ...] = ()
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CubePlan:
-    """Everything that one commit writes."""
-
-    groups: tuple[GroupPlan, ...]
-    headers: tuple[FileHeader, ...]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def references(self) -> int:
-        """Number of byte ranges that are referenced."""
-        arrays = (array for group in self.groups for array in group.arrays)
-        headers = (placement.header for array in arrays for placement in array.placements)
-        return sum(int(np.count_nonzero(header.array.lengths)) for header in headers)
-
-    @property
-    def portability(self) -> str:
-        """Whether a reader needs ``virtual_tiff.segment`` ("segment") or no codec of ours ("core")."""
-        needs = {array.template.portability for group in self.groups for array in group.arrays}
-        return "segment" if "segment" in needs else "core"
-
-    def describe(self) -> str:
-        """The arrays on one line each: ``band_data (item: 12, y: 512, x: 512) uint16``."""
-        lines = []
-        for group in self.groups:
-            for array in group.arrays:
-                sizes = zip(array.template.dimension_names, array.template.shape, strict=True)
-                shape = ", ".join(f"{name}: {size}" for name, size in sizes)
-                path = f"{group.path}/{array.name}".lstrip("/")
-                lines.append(f"{path} ({shape}) {array.template.dtype.name}")
-        return "\n".join(lines)
+__all__ = ["ArrayPlan", "CubePlan", "GroupPlan", "Placement", "plan_stack", "texts"]
 
 
 def plan_stack(
@@ -92,7 +24,7 @@ def plan_stack(
     *,
     dim: str = "item",
     name: str = "band_data",
-    value_attributes: bool = False,
+    value_attributes: bool = True,
 ) -> CubePlan:
     """Stack files along a new leading dimension, in the order given.
 
@@ -141,11 +73,6 @@ def plan_stack(
         attributes=described.group,
     )
     return CubePlan(groups=(root,), headers=tuple(headers), warnings=(*described.warnings, *own_warnings))
-
-
-def texts(values: Iterable[str]) -> np.ndarray[Any, Any]:
-    """Strings as a numpy array of variable-length text."""
-    return np.array(list(values), np.dtypes.StringDType())
 
 
 def stacked(array: VirtualArray, count: int, dim: str) -> VirtualArray:

@@ -1,0 +1,108 @@
+"""What a cube will be, as plain values: groups, arrays, coordinates, and where the chunks of each file go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.geo.coordinate import Coordinate
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A file's place in an array: ``index`` is the position of its first chunk in the array's chunk grid.
+
+    ``part`` is what is placed when it is not the whole image of the header: an overview, a mask, some of the bands
+    or some of the chunks. It may have fewer dimensions than the array, which has the others in front.
+    """
+
+    header: FileHeader
+    index: tuple[int, ...]
+    part: VirtualArray | None = None
+
+    @property
+    def array(self) -> VirtualArray:
+        """The array of byte ranges that is placed."""
+        return self.header.array if self.part is None else self.part
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The shape of the file's block of chunks, in the array's dimensions."""
+        own = self.array.grid
+        return (1,) * (len(self.index) - len(own)) + own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayPlan:
+    """One array made of many files; ``template`` is its metadata, whose byte ranges mean nothing."""
+
+    name: str
+    template: VirtualArray
+    placements: tuple[Placement, ...]
+
+    @property
+    def references(self) -> int:
+        """Number of byte ranges that are referenced."""
+        return sum(int(np.count_nonzero(placement.array.lengths)) for placement in self.placements)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """One group of the repository; the empty path is the root.
+
+    ``coordinates`` are stored, not referenced; so are ``axes``, which grow when files are added behind the
+    others.
+    """
+
+    path: str
+    arrays: tuple[ArrayPlan, ...]
+    coordinates: tuple[Coordinate, ...] = ()
+    axes: tuple[Coordinate, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubePlan:
+    """Everything that one commit writes.
+
+    ``headers`` are the files that are referenced. ``notes`` say what was split or left out, and why; ``warnings``
+    what a reader of the cube should know.
+    """
+
+    groups: tuple[GroupPlan, ...]
+    headers: tuple[FileHeader, ...]
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def references(self) -> int:
+        """Number of byte ranges that are referenced."""
+        return sum(array.references for group in self.groups for array in group.arrays)
+
+    @property
+    def portability(self) -> str:
+        """Whether a reader needs ``virtual_tiff.segment`` ("segment") or no codec of ours ("core")."""
+        needs = {array.template.portability for group in self.groups for array in group.arrays}
+        return "segment" if "segment" in needs else "core"
+
+    def describe(self) -> str:
+        """The arrays on one line each: ``band_data (item: 12, y: 512, x: 512) uint16``."""
+        return "\n".join(describe_array(group, array) for group in self.groups for array in group.arrays)
+
+
+def describe_array(group: GroupPlan, array: ArrayPlan) -> str:
+    """An array on one line: its path, its dimensions with their sizes, its data type."""
+    sizes = zip(array.template.dimension_names, array.template.shape, strict=True)
+    shape = ", ".join(f"{name}: {size}" for name, size in sizes)
+    path = f"{group.path}/{array.name}".lstrip("/")
+    return f"{path} ({shape}) {array.template.dtype.name}"
+
+
+def texts(values: Iterable[str]) -> np.ndarray[Any, Any]:
+    """Strings as a numpy array of variable-length text."""
+    return np.array(list(values), np.dtypes.StringDType())
