@@ -207,7 +207,7 @@ def as_rioxarray(path: Path, **options: Any) -> xr.DataArray | None:
     return array if isinstance(array, xr.DataArray) else None
 
 
-@pytest.mark.filterwarnings("ignore:Scales differ across bands")
+@pytest.mark.filterwarnings("ignore:(Scales|Offsets) differ across bands")
 def test_coordinates_and_masked_values_of_the_corpus(corpus: Path, closing_line: Callable[[str], None]) -> None:
     totals: Counter[str] = Counter()
     for path, levels, theirs in pairs(corpus):
