@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 
 from tests.archives import make_archive, make_tiff, run_python
 from tests.servers import FaultServer
+from virtual_tiff.cube import retry, stores
 from virtual_tiff.cube.inputs import expand_inputs
 from virtual_tiff.cube.scan import Scan, ScanProgress, parse_ifd, scan, scan_async
 from virtual_tiff.errors import SourceError, UsageError
@@ -104,6 +108,39 @@ def test_an_ifd_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_unreachable_servers_are_a_failure_of_each_file() -> None:
-    (failure,) = scan(["http://127.0.0.1:1/a.tif"]).failures
+    (failure,) = scan(["http://127.0.0.1:1/a.tif"], retries=0).failures
     assert isinstance(failure.error, SourceError)
     assert failure.error.feature == "unreachable"
+
+
+def test_retries_outlast_what_the_store_gives_up_on(faults: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_archive(faults.root, 1)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(stores, "_RETRY", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)})
+    stores._cached.cache_clear()
+    faults.faults.mode = "closes-early"
+    url = f"{faults.url}s0.tif"
+    assert [failure.error.feature for failure in scan([url], retries=2).failures] == ["unreachable"]
+    assert len(faults.gets()) == 3
+    faults.forget()
+    faults.faults.mode = "forbidden"
+    assert [failure.error.feature for failure in scan([url], retries=2).failures] == ["forbidden"]
+    assert len(faults.gets()) == 1  # no reason that passes by itself
+    with pytest.raises(UsageError):
+        scan([url], retries=-1)
+    stores._cached.cache_clear()
+
+
+def test_overviews_and_masks_are_read_when_asked_for(tmp_path: Path) -> None:
+    make_tiff(tmp_path / "a.tif", shape=(1, 256, 192), blockxsize=32, blockysize=32)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.write_mask(np.ones((256, 192), bool))
+        file.build_overviews([2, 4])
+    (plain,) = scan([tmp_path]).headers
+    assert plain.levels == plain.masks == ()
+    (header,) = scan([tmp_path], overviews=True).headers
+    assert header.levels[0] is header.array
+    assert [level.shape for level in header.levels] == [(256, 192), (128, 96), (64, 48)]
+    shapes = [None if mask is None else mask.shape for mask in header.masks]
+    assert shapes[0] == (256, 192)
+    assert len(shapes) == 3

@@ -1,0 +1,306 @@
+"""The ledger of a scan: a Parquet file with a row per file, which grows while the scan runs.
+
+A Parquet file cannot grow, so a scan writes parts into a folder beside it (``.NAME.parts``), each by a rename, and
+joins them with the ledger at its end. Whatever kills a scan, its ledger is whole, and the parts of the next to
+last moment are there: the next scan finds them and reads the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from virtual_tiff.cube.header import FileHeader, HeaderOptions
+from virtual_tiff.cube.results import Failure, Result, Scan
+from virtual_tiff.cube.rows import SCHEMA, results_of, table_of
+from virtual_tiff.errors import TargetError, UsageError
+
+VERSION: Final = 1
+"""Of the columns."""
+
+PART_FILES: Final = 256
+PART_SECONDS: Final = 5.0
+PART_BYTES: Final = 64 << 20
+"""A part is written when so many files, seconds or bytes of references have come together."""
+
+_KEY: Final = b"virtual_tiff"
+
+
+class ScanLedger:
+    """The ledger of a scan, open for writing; use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    path
+        A Parquet file on a local disk, which may exist.
+    options
+        What is read of each file; a ledger that was made with others is refused.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` when the file is no ledger, or one made with other options.
+    TargetError
+        ``target-denied`` when it cannot be written, or another scan is writing it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], options: HeaderOptions | None = None) -> None:
+        self.path = ledger_path(path)
+        self.options = options or HeaderOptions()
+        self._parts = _parts_folder(self.path)
+        self._waiting: dict[str, Result] = {}
+        self._bytes = 0
+        self._written = time.monotonic()
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        with _writing(self.path):
+            self._lock = _lock(self._parts / "lock", self.path)
+            for killed in self._parts.glob("*.partial"):
+                killed.unlink()
+        try:
+            for table in _tables(self.path, columns=["url"]):
+                _check_options(table.schema, self.options, self.path)
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.flush()
+            self._join()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is None:
+            return
+        if not _part_files(self.path):
+            with contextlib.suppress(OSError):  # Windows removes no file that is open
+                (self._parts / "lock").unlink()
+                self._parts.rmdir()
+        os.close(self._lock)
+        self._lock = None
+
+    def known(self, urls: Iterable[str]) -> dict[str, FileHeader]:
+        """The headers of those files that were read before, by URL; no source is touched."""
+        wanted = set(urls)
+        return {item.url: item for item in read_rows(self.path, wanted) if isinstance(item, FileHeader)}
+
+    def add(self, result: Result) -> None:
+        """Keep a header or a failure; it is on disk after the next :meth:`flush`, which comes by itself.
+
+        Raises
+        ------
+        UsageError
+            ``usage`` for a URL with a query: a signature would be kept, and soon expire.
+        TargetError
+            ``target-denied`` when the part cannot be written.
+        """
+        if result.place.query:
+            found = "a URL with a query (a signed URL?) cannot be kept in a ledger"
+            raise UsageError(
+                found, feature="usage", url=result.url.partition("?")[0], hint="Use s3://, gs:// or az://."
+            )
+        self._waiting[result.url] = result
+        if isinstance(result, FileHeader):
+            self._bytes += result.array.offsets.nbytes + result.array.lengths.nbytes
+        late = time.monotonic() - self._written > PART_SECONDS
+        if len(self._waiting) >= PART_FILES or self._bytes >= PART_BYTES or late:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting as a part."""
+        if self._waiting:
+            name = f"{time.time_ns():020}-{secrets.token_hex(4)}.parquet"
+            with _writing(self.path):
+                _write(self._parts / name, [table_of(self._waiting.values())], self.options, self._parts)
+        self._waiting.clear()
+        self._bytes = 0
+        self._written = time.monotonic()
+
+    def _join(self) -> None:
+        """Join the parts with the ledger."""
+        parts = _part_files(self.path)
+        with _writing(self.path):
+            if parts:
+                _write(self.path, _newest(self.path), self.options, self._parts)
+            for part in parts:
+                part.unlink()
+
+
+def ledger_path(path: str | os.PathLike[str]) -> Path:
+    """The place of a ledger.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` for a URL: a ledger grows by renaming files, which object stores cannot do.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        found = "a ledger lies on a local disk"
+        raise UsageError(found, feature="usage", url=text, hint="Name a local file, such as scan.parquet.")
+    return Path(text).expanduser().absolute()
+
+
+def read_ledger(path: str | os.PathLike[str]) -> Scan:
+    """The headers and failures of a ledger, in the order in which they were read; no source is touched.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` when the file is missing or is no ledger of this version.
+    """
+    place = ledger_path(path)
+    if not place.exists() and not _part_files(place):
+        raise UsageError("there is no ledger", feature="usage", url=str(place), hint="Scan with ledger= first.")
+    found = list(read_rows(place))
+    headers = tuple(item for item in found if isinstance(item, FileHeader))
+    return Scan(headers, tuple(item for item in found if isinstance(item, Failure)), reused=len(headers))
+
+
+def ledger_options(path: str | os.PathLike[str]) -> HeaderOptions | None:
+    """What was read of each file of a ledger, or None when there is no ledger."""
+    table = next(_tables(ledger_path(path)), None)
+    if table is None:
+        return None
+    told = _told(table.schema, ledger_path(path))["options"]
+    defaults = HeaderOptions()
+    return HeaderOptions(
+        ifd=tuple(told["ifd"]), chunks=type(defaults.chunks)(**told["chunks"]), overviews=told["overviews"]
+    )
+
+
+def read_rows(path: Path, urls: set[str] | None = None) -> Iterator[Result]:
+    """The newest row of each file, or of those asked for."""
+    for table in _newest(path, urls):
+        yield from results_of(table)
+
+
+def _newest(path: Path, urls: set[str] | None = None) -> Iterator[pa.Table]:
+    """The tables of a ledger and its parts, each file's last row only."""
+    last: dict[str, int] = {}
+    number = 0
+    for table in _tables(path, columns=["url"]):
+        for url in table["url"].to_pylist():
+            last[url] = number
+            number += 1
+    first = 0
+    for table in _tables(path):
+        wanted = [
+            index
+            for index, url in enumerate(table["url"].to_pylist())
+            if last[url] == first + index and (urls is None or url in urls)
+        ]
+        first += table.num_rows
+        if wanted:
+            yield table.take(wanted) if len(wanted) < table.num_rows else table
+
+
+def _tables(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of the ledger, then those of its parts, oldest first."""
+    for file in [path] * path.exists() + _part_files(path):
+        try:
+            with pq.ParquetFile(file, memory_map=False) as parquet:
+                _told(parquet.schema_arrow, path)
+                for group in range(max(parquet.num_row_groups, 0)):
+                    yield parquet.read_row_group(group, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise _no_ledger(path, str(error).partition("\n")[0]) from error
+
+
+def _write(path: Path, tables: Iterable[pa.Table], options: HeaderOptions, folder: Path) -> None:
+    """Write a Parquet file in the folder of the parts, and rename it when it is whole."""
+    work = folder / f"{secrets.token_hex(4)}.partial"
+    about = {"ledger": VERSION, "version": version("virtual-tiff"), "options": asdict(options)}
+    schema = SCHEMA.with_metadata({_KEY: json.dumps(about).encode()})
+    try:
+        with work.open("wb") as file:
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table.replace_schema_metadata(schema.metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def _told(schema: pa.Schema, path: Path) -> Mapping[str, Any]:
+    """What a Parquet file says of itself."""
+    try:
+        about: Mapping[str, Any] = json.loads((schema.metadata or {})[_KEY])
+        known = about["ledger"] == VERSION
+    except (KeyError, ValueError, TypeError) as error:
+        raise _no_ledger(path, "it was written by another program") from error
+    if not known:
+        raise _no_ledger(path, f"its version is {about['ledger']}, that of this program {VERSION}")
+    return about
+
+
+def _check_options(schema: pa.Schema, options: HeaderOptions, path: Path) -> None:
+    there = _told(schema, path)["options"]
+    asked = json.loads(json.dumps(asdict(options)))
+    differing = sorted(name for name in asked if asked[name] != there.get(name))
+    if differing:
+        listed = ", ".join(f"{name}={there.get(name)}, not {asked[name]}" for name in differing)
+        found = f"the ledger was made with {listed}"
+        raise UsageError(found, feature="usage", url=str(path), hint="Scan into another ledger.")
+
+
+def _no_ledger(path: Path, why: str) -> UsageError:
+    found = f"the file is no ledger of a scan ({why})"
+    return UsageError(found, feature="usage", url=str(path), hint="Name another file, or remove this one.")
+
+
+def _parts_folder(path: Path) -> Path:
+    return path.with_name(f".{path.name}.parts")
+
+
+def _part_files(path: Path) -> list[Path]:
+    return sorted(_parts_folder(path).glob("[0-9]*.parquet"))
+
+
+def _lock(path: Path, ledger: Path) -> int:
+    """Lock a file that no other process has locked; the lock ends with the process, however that ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return descriptor
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino
+    except BlockingIOError:
+        ours = False
+    if not ours:  # or its owner has just removed it
+        os.close(descriptor)
+        found = "another scan is writing this ledger"
+        raise TargetError(found, feature="target-denied", url=str(ledger), hint="Wait for its end.")
+    return descriptor
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the refusals of the file system into ours."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, TargetError | UsageError):
+            raise
+        found = f"the ledger cannot be written ({error.strerror or error})"
+        raise TargetError(found, feature="target-denied", url=str(path)) from error
