@@ -233,7 +233,7 @@ def test_control_points_and_rpcs_for_rioxarray(tmp_path: Path) -> None:
     assert gcps is not None
     assert [(g.col, g.row, g.x, g.y, g.z) for g in gcps][1] == (8, 0, 4, 2, 5)
     assert dataset["band_data"].rio.crs == rasterio_crs.CRS.from_epsg(4326)
-    assert dataset["spatial_ref"].attrs["rpcs"]["LINE_OFF"] == 2.0
+    assert json.loads(dataset["spatial_ref"].attrs["rpcs"])["line_off"] == 2.0
 
 
 def test_conventions_by_name_alone(tmp_path: Path) -> None:

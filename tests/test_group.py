@@ -207,12 +207,8 @@ def test_through_icechunk_and_plain_xarray(cog: Path) -> None:
     tree = virtualizarr.open_virtual_datatree(url=f"file://{cog}", registry=registry(), parser=VirtualTIFF())
     tree.vz.to_icechunk(session.store)
     session.commit("levels")
-    again = xr.open_datatree(
-        repo.readonly_session("main").store,
-        engine="zarr",
-        consolidated=False,
-        zarr_format=3,  # type: ignore[arg-type]
-    )
+    store: Any = repo.readonly_session("main").store
+    again = xr.open_datatree(store, engine="zarr", consolidated=False, zarr_format=3)
     for number, level in enumerate(open_pyramid(cog).children.values()):
         dataset = again[str(number)].to_dataset()
         expected = level.to_dataset()
@@ -253,6 +249,33 @@ def test_through_kerchunk_references(tmp_path: Path, zarr_format: Any) -> None:
     assert float(again["x"][0]) == 0.0
 
 
+def test_gdal_opens_kerchunk_references(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    blocks: dict[str, Any] = {"tiled": True, "blockxsize": 16, "blockysize": 16, "compress": "deflate"}
+    write(path, dtype="int16", crs="EPSG:32633", nodata=-1, size=(40, 32), **blocks)
+    dataset = virtualizarr.open_virtual_dataset(
+        url=f"file://{path}", registry=registry(), parser=VirtualTIFF(), loadable_variables=[]
+    )
+    references = tmp_path / "refs.json"
+    dataset.vz.to_kerchunk(str(references), format="json")
+    references.write_text(references.read_text().replace("file:///", "/"))  # GDAL wants paths
+    with rasterio.open(path) as theirs, rasterio.open(f'ZARR:"{references}":/band_data') as ours:
+        assert (ours.crs, ours.transform, ours.nodata) == (theirs.crs, theirs.transform, theirs.nodata)
+        np.testing.assert_array_equal(ours.read(), theirs.read())
+
+
+def test_rpcs_and_control_points_are_those_of_rioxarray(corpus: Path) -> None:
+    names = ("rio-tiler/tests/fixtures/cog_gcps.tif", "gdal/autotest/utilities/data/unstable_rpc_with_dem_source.tif")
+    for name in names:
+        dataset = open_tiff(corpus / name)
+        with rasterio.open(corpus / name) as theirs:
+            assert dataset.rio.transform() == theirs.transform
+            points = [(point.row, point.col, point.x, point.y) for point in dataset.rio.get_gcps() or []]
+            assert points == [(point.row, point.col, point.x, point.y) for point in theirs.gcps[0]]
+            rpcs = dataset.rio.get_rpcs()
+            assert (None if rpcs is None else rpcs.to_gdal()) == (theirs.rpcs and theirs.rpcs.to_gdal())
+
+
 @pytest.mark.parametrize("loadable", [None, []])
 def test_datasets_of_two_dates_are_concatenated(tmp_path: Path, loadable: list[str] | None) -> None:
     datasets = []
@@ -287,7 +310,7 @@ def test_rio_tiler_renders_a_tile(cog: Path) -> None:
     from rio_tiler.experimental.zarr import ArrayReader, GroupReader
     from rio_tiler.io import Reader
 
-    group = zarr.open_group(VirtualTIFF()(f"file://{cog}", registry()), mode="r", zarr_format=3)  # type: ignore[arg-type]
+    group = zarr.open_group(VirtualTIFF()(f"file://{cog}", registry()), mode="r", zarr_format=3)
     with Reader(str(cog)) as gdal:
         west, south, east, north = gdal.get_geographic_bounds("EPSG:4326")
         tile = morecantile.tms.get("WebMercatorQuad").tile((west + east) / 2, (south + north) / 2, gdal.maxzoom)
@@ -296,7 +319,9 @@ def test_rio_tiler_renders_a_tile(cog: Path) -> None:
     whole = GroupReader(group)
     assert whole.bounds == pytest.approx(bounds)
     assert whole.crs == expected.crs or whole.crs.to_epsg() == 32633
-    level = ArrayReader(group["0/band_data"])
+    array = group["0/band_data"]
+    assert isinstance(array, zarr.Array)
+    level = ArrayReader(array)
     for picture in (whole.tile(tile.x, tile.y, tile.z, variables=["band_data"]), level.tile(tile.x, tile.y, tile.z)):
         assert picture.data.shape == (3, 256, 256)
         both = (picture.mask > 0) & (expected.mask > 0)

@@ -140,7 +140,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     write(path)
     for options in ({"bands": [2]}, {"bands": [1, 1]}, {"bands": [0]}, {"size": 0}):
         with pytest.raises(UsageError):
-            render_preview(path, **options)  # type: ignore[arg-type]
+            render_preview(path, **options)
 
 
 def test_every_readable_file_of_the_corpus_is_drawn(corpus: Path, closing_line: Callable[[str], None]) -> None:

@@ -229,7 +229,7 @@ def _grid_mapping(geo: GeoReference) -> Coordinate | None:
     if geo.gcps:
         attributes["gcps"] = json.dumps(_geojson(geo))
     if geo.rpcs is not None:
-        attributes["rpcs"] = {key: list(v) if isinstance(v, tuple) else v for key, v in geo.rpcs.items()}
+        attributes["rpcs"] = json.dumps({name.lower(): value for name, value in geo.rpcs.items()})
     if geo.epoch is not None:
         attributes["coordinate_epoch"] = geo.epoch
     if geo.full_crs is not None and geo.full_crs is not geo.crs and geo.full_crs.is_compound:
