@@ -74,6 +74,8 @@ FEATURES: Final[dict[str, str]] = {
     "container": "A virtual chunk container is missing or may not be read.",
     # ConformError
     "conform": "Files that cannot be one array.",
+    "overlap": "Two files claim the same place of an array.",
+    "misaligned": "A file does not lie on the chunks of the grid.",
     # UsageError
     "usage": "An argument that makes no sense.",
     "no-such-ifd": "The file has no IFD with that index or path.",

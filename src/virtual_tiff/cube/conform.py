@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from virtual_tiff.cube.header import FileHeader
@@ -17,15 +17,15 @@ type Groups = dict[str, list[str]]
 """URLs by value; the commonest value comes first."""
 
 
-def check_conform(headers: Sequence[FileHeader]) -> None:
-    """Refuse files that cannot be one array.
+def check_conform(headers: Sequence[FileHeader], *, ignore: Collection[str] = ()) -> None:
+    """Refuse files that cannot be one array; fields to ignore are those that say where a tile lies.
 
     Raises
     ------
     ConformError
         ``conform``; the message names each field in which files differ, the values, and the files.
     """
-    differences = find_differences(headers)
+    differences = {key: groups for key, groups in find_differences(headers).items() if key not in ignore}
     if not differences:
         return
     urls = [header.place.plain for header in headers]

@@ -1,20 +1,16 @@
-"""What a cube will be, before anything is written: groups, arrays, coordinates, and where each file goes."""
+"""Plan a stack or a mosaic: whether files fit together, and where each goes, before anything is written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-
-from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement, texts
-from virtual_tiff.cube.conform import check_conform, short_names
+from virtual_tiff.cube.cells import TimeSource
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.shared import shared_conventions
+from virtual_tiff.cube.levels import tree
+from virtual_tiff.cube.select import Bounds, Window
+from virtual_tiff.cube.views import BandAs, StackOptions, chosen_files
 from virtual_tiff.errors import UsageError
-from virtual_tiff.geo.coordinate import Coordinate
 
 __all__ = ["ArrayPlan", "CubePlan", "GroupPlan", "Placement", "plan_stack", "texts"]
 
@@ -25,84 +21,73 @@ def plan_stack(
     dim: str = "item",
     name: str = "band_data",
     value_attributes: bool = True,
+    time: TimeSource | None = None,
+    axes: Sequence[str] = (),
+    band_as: BandAs = "dimension",
+    bands: Sequence[int | str] | None = None,
+    bounds: Bounds | None = None,
+    window: Window | None = None,
+    levels: bool | Sequence[int] = False,
+    mosaic: bool = False,
 ) -> CubePlan:
-    """Stack files along a new leading dimension, in the order given.
+    """Stack files along leading axes into one group; files that do not fit together are refused.
 
     Parameters
     ----------
     headers
-        The files; they must agree in everything but their pixels.
+        The files; those of one variable must agree in everything but their pixels.
     dim
-        Name of the new dimension, and of its coordinate, which holds the file names.
+        Name of the leading axis when neither a time nor other axes are asked for: the files in the order given,
+        labelled by their names. A mosaic has no such axis.
     name
         Name of the variable.
     value_attributes
         Whether to write ``_FillValue``, ``scale_factor`` and ``add_offset``, by which xarray masks and
         scales what it reads; without them it reads the stored values.
+    time
+        Where the times of files come from, for a leading axis ``time`` in whole microseconds, sorted:
+        "keys" (a catalogue or a pattern of names), "tag" (the DateTime tag, 306), "auto" (either), or a function
+        from URL to datetime. Times without a zone are in UTC.
+    axes
+        Keys of the files that become further axes, sorted. ``band`` is one of them by itself where the keys of
+        files name different bands. What no file holds is a missing chunk.
+    band_as
+        "dimension", or "variable" for one variable per band: bands named by the keys of files, or bands of planar
+        files.
+    bands
+        Which bands: numbers from 1, or names.
+    bounds, window
+        An area, which grows to whole chunks: (west, south, east, north) in units of the CRS, or (column, row, width,
+        height) in pixels of the grid that the files share.
+    levels
+        Overviews as a multiscale group with the levels as groups "0", "1", ...: True takes those that all files
+        have and that can be arrays, a sequence of numbers just these. The files must have been scanned with their
+        overviews.
+    mosaic
+        Whether files may be tiles of one pixel grid. Their chunks must be chunks of the whole.
 
     Raises
     ------
     ConformError
-        ``conform`` when files differ; the message names the fields, the values and the files.
+        ``conform`` when files differ: the message names the fields, the values and the files. ``overlap`` when two
+        files claim one place, ``misaligned`` when one does not lie on the chunks of the grid.
     UsageError
-        ``usage`` for names that clash or that Zarr does not allow.
+        ``usage`` for names that clash or that Zarr does not allow, and for bands, levels or areas that cannot be had.
     """
-    first = headers[0].array
-    _check_names(dim, name, first.dimension_names)
-    check_conform(headers)
-    labels = short_names([header.place.plain for header in headers])
-    template = stacked(first, len(headers), dim)
-    described = shared_conventions(
-        headers, shape=template.shape, dims=template.dimension_names, value_attributes=value_attributes
-    )
-    array = ArrayPlan(
+    options = StackOptions(
+        dim=dim,
         name=name,
-        template=replace(template, attributes={**template.attributes, **described.array}),
-        placements=tuple(
-            Placement(header, (position, *(0 for _ in header.array.grid))) for position, header in enumerate(headers)
-        ),
+        value_attributes=value_attributes,
+        time=time,
+        axes=tuple(axes),
+        band_as=band_as,
+        bands=None if bands is None else tuple(bands),
+        bounds=bounds,
+        window=window,
+        levels=levels if isinstance(levels, bool) else tuple(levels),
+        mosaic=mosaic,
     )
-    own_warnings = tuple(
-        f"{label}: {text}" for label, header in zip(labels, headers, strict=True) for text in header.array.warnings
-    )
-    root = GroupPlan(
-        path="",
-        arrays=(array,),
-        coordinates=described.coordinates,
-        axes=(Coordinate(dim, (dim,), texts(labels)),),
-        attributes=described.group,
-    )
-    return CubePlan(groups=(root,), headers=tuple(headers), warnings=(*described.warnings, *own_warnings))
-
-
-def stacked(array: VirtualArray, count: int, dim: str) -> VirtualArray:
-    """The metadata of `count` such arrays behind one another along a new leading dimension, one per chunk."""
-    return replace(
-        array,
-        shape=(count, *array.shape),
-        chunk_shape=(1, *array.chunk_shape),
-        dimension_names=(dim, *array.dimension_names),
-        codecs=tuple(_lifted(codec) for codec in array.codecs),
-        offsets=np.broadcast_to(array.offsets, (count, *array.grid)),
-        lengths=np.broadcast_to(array.lengths, (count, *array.grid)),
-        inlined={},
-    )
-
-
-def _lifted(codec: Mapping[str, Any]) -> dict[str, Any]:
-    """A codec for arrays with one more dimension in front: only ``transpose`` counts dimensions."""
-    if codec["name"] != "transpose":
-        return dict(codec)
-    order = [0, *(axis + 1 for axis in codec["configuration"]["order"])]
-    return {"name": "transpose", "configuration": {"order": order}}
-
-
-def _check_names(dim: str, name: str, taken: Sequence[str]) -> None:
-    for kind, value in (("dimension", dim), ("variable", name)):
-        if not value or "/" in value or value.startswith(("_", ".")):
-            found = f"{value!r} cannot be the name of a {kind}"
-            raise UsageError(found, feature="usage", hint="It must not be empty, hold '/' or start with '_' or '.'.")
-    if dim == name or {dim, name} & {*taken, "spatial_ref"}:
-        names = f"{dim!r} (dimension) and {name!r} (variable)"
-        found = f"the names {names} clash with each other or with {list(taken)}"
-        raise UsageError(found, feature="usage", hint="Choose other names with --dim and --name.")
+    if not headers:
+        raise UsageError("there are no files", feature="usage")
+    found = tree(chosen_files(headers, options), options)
+    return CubePlan(groups=found.groups, headers=found.headers, warnings=found.warnings, notes=found.notes)

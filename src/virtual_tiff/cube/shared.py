@@ -6,36 +6,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from virtual_tiff.cube.header import FileHeader
+import numpy as np
+
 from virtual_tiff.geo.conventions import Conventions, conventions
 from virtual_tiff.geo.gdal_metadata import RasterMetadata
+from virtual_tiff.geo.georef import GeoReference
 
 VALUE_ATTRIBUTES = ("_FillValue", "scale_factor", "add_offset")
 """By these attributes xarray changes the values that it reads."""
 
 
 def shared_conventions(
-    headers: Sequence[FileHeader], *, shape: Sequence[int], dims: Sequence[str], value_attributes: bool
+    geo: GeoReference,
+    metadata: Sequence[RasterMetadata],
+    *,
+    shape: Sequence[int],
+    dims: Sequence[str],
+    dtype: np.dtype[Any],
+    value_attributes: bool = True,
 ) -> Conventions:
-    """The attributes and coordinates of an array made of all these files.
+    """The attributes and coordinates of an array made of many files.
 
     Parameters
     ----------
-    headers
-        Files that conform.
-    shape, dims
-        Of the array.
+    geo
+        Where the array lies.
+    metadata
+        What the values of each file mean; the files conform.
+    shape, dims, dtype
+        Of the array, without leading axes.
     value_attributes
         Whether to write what makes xarray mask nodata, scale and offset by default.
     """
-    first = headers[0]
-    found = conventions(
-        first.geo,
-        shared_metadata([header.metadata for header in headers]),
-        shape=shape,
-        dims=dims,
-        dtype=first.array.dtype,
-    )
+    found = conventions(geo, shared_metadata(metadata), shape=shape, dims=dims, dtype=dtype)
     if value_attributes:
         return found
     kept = {key: value for key, value in found.array.items() if key not in VALUE_ATTRIBUTES}

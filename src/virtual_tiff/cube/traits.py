@@ -45,6 +45,10 @@ def _geo_traits(geo: GeoReference) -> dict[str, str]:
         "CRS": "none" if crs is None else authority_code(crs) or _short(crs.to_wkt()),
         "transform": "none" if transform is None else _short([float(value) for value in tuple(transform)[:6]]),
     }
+    if geo.epoch is not None:
+        traits["coordinate epoch"] = repr(geo.epoch)
+    if geo.full_crs is not None and geo.full_crs is not geo.crs:
+        traits["compound CRS"] = _short(geo.full_crs.to_wkt())
     if geo.gcps:
         traits["ground control points"] = _short([[p.col, p.row, p.x, p.y, p.z] for p in geo.gcps])
     if geo.rpcs is not None:

@@ -1,0 +1,231 @@
+"""What each file gives to a cube: one array for each variable, at one level of resolution, with its ground."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from affine import Affine
+
+from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.cells import TimeSource
+from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.mosaic import Footprint
+from virtual_tiff.cube.select import (
+    BAND,
+    Bounds,
+    Window,
+    drop_band,
+    find_bands,
+    metadata_of_bands,
+    pick_bands,
+)
+from virtual_tiff.errors import ConformError, UsageError
+from virtual_tiff.geo.bands import band_labels
+from virtual_tiff.geo.gdal_metadata import RasterMetadata
+from virtual_tiff.group import MASK
+
+type BandAs = Literal["dimension", "variable"]
+
+_UNNAMEABLE: Final = re.compile(r"[/\x00-\x1f]|^[_.]|^$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOptions:
+    """How files become arrays; the fields are the arguments of :func:`virtual_tiff.cube.plan.plan_stack`."""
+
+    dim: str = "item"
+    name: str = "band_data"
+    value_attributes: bool = True
+    time: TimeSource | None = None
+    axes: tuple[str, ...] = ()
+    band_as: BandAs = "dimension"
+    bands: tuple[int | str, ...] | None = None
+    bounds: Bounds | None = None
+    window: Window | None = None
+    levels: bool | tuple[int, ...] = False
+    mosaic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.band_as not in ("dimension", "variable"):
+            found = f"band_as={self.band_as!r}"
+            raise UsageError(found, feature="usage", hint="Choose 'dimension' or 'variable'.")
+        if self.bounds is not None and self.window is not None:
+            raise UsageError("both bounds and a window", feature="usage", hint="Give one of them.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What one file gives to one variable. A mask has no metadata; ``mask`` names the variable that masks this one."""
+
+    header: FileHeader
+    variable: str
+    array: VirtualArray
+    footprint: Footprint
+    metadata: RasterMetadata | None = field(repr=False)
+    mask: str | None = None
+
+
+def footprint(header: FileHeader, level: int | None = None) -> Footprint:
+    """The ground that an image covers, at one of its levels; its own size when no level is named."""
+    height, width = header.array.shape[-2:]
+    transform = header.geo.transform
+    if level is None:
+        return Footprint(transform, height, width)
+    own_height, own_width = header.levels[level].shape[-2:]
+    if transform is not None:
+        transform = transform @ Affine.scale(width / own_width, height / own_height)
+    return Footprint(transform, own_height, own_width)
+
+
+def axis_keys(headers: Sequence[FileHeader], options: StackOptions) -> tuple[str, ...]:
+    """The keys that become axes: those that are asked for, and ``band`` where files hold different bands."""
+    by_key = _band_is_key(headers)
+    if options.band_as == "variable" or BAND in options.axes or not by_key:
+        return tuple(key for key in options.axes if key != BAND or not (by_key and options.band_as == "variable"))
+    return (*options.axes, BAND)
+
+
+def _band_is_key(headers: Sequence[FileHeader]) -> bool:
+    """Whether a pattern or a catalogue says which band each file holds, and the files hold different ones."""
+    return len({header.keys.get(BAND) for header in headers}) > 1
+
+
+def chosen_files(headers: Sequence[FileHeader], options: StackOptions) -> list[FileHeader]:
+    """The files of the bands that are asked for, where a pattern or a catalogue says which band a file holds.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` when no file has one of the bands.
+    """
+    if options.bands is None or not any(BAND in header.keys for header in headers):
+        return list(headers)
+    there = {str(header.keys.get(BAND)) for header in headers}
+    missing = [band for band in options.bands if str(band) not in there]
+    if missing:
+        found = f"no file holds the band {missing[0]!r}"
+        raise UsageError(found, feature="usage", hint=f"There are {', '.join(sorted(there))}.")
+    wanted = set(map(str, options.bands))
+    return [header for header in headers if str(header.keys.get(BAND)) in wanted]
+
+
+def variables_of(headers: Sequence[FileHeader], options: StackOptions) -> dict[str, list[FileHeader]]:
+    """The files by the variable that they belong to, as far as keys decide that."""
+    if options.band_as == "dimension" or not _band_is_key(headers):
+        return {options.name: list(headers)}
+    found: dict[str, list[FileHeader]] = {}
+    for header in headers:
+        if BAND not in header.keys:
+            missing = "the name of a band is missing, which other files have"
+            raise ConformError(missing, feature="conform", url=header.url)
+        found.setdefault(str(header.keys[BAND]), []).append(header)
+    return found
+
+
+def views_of(headers: Sequence[FileHeader], options: StackOptions, level: int | None = None) -> Iterator[View]:
+    """Yield what each file gives to each variable, variable by variable.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` when bands are asked for that do not exist or cannot be had alone.
+    ConformError
+        ``conform`` when the level of a file differs from its image in more than its size.
+    """
+    variables = variables_of(headers, options)
+    for variable, members in variables.items():
+        mask = _mask_name(members, variable, many=len(variables) > 1)
+        for header in members:
+            array = header.array if level is None else _level(header, level)
+            yield from _image_views(header, array, variable, options, level=level, mask=mask)
+        if mask is not None:
+            for header in members:
+                found = header.masks[level or 0]
+                if found is not None:
+                    own = footprint(header, level)
+                    yield View(header=header, variable=mask, array=found, footprint=own, metadata=None)
+
+
+def _level(header: FileHeader, level: int) -> VirtualArray:
+    array, full = header.levels[level], header.array
+    same = (array.dtype, array.shape[:-2], repr(array.fill_value))
+    if same != (full.dtype, full.shape[:-2], repr(full.fill_value)):
+        found = f"level {level} differs from the image in data type, bands or fill value"
+        raise ConformError(found, feature="conform", url=header.url)
+    return array
+
+
+def _mask_name(headers: Sequence[FileHeader], variable: str, *, many: bool) -> str | None:
+    """The name of the variable that masks another, where files have masks; then all must have one."""
+    masked = [bool(header.masks) and None not in header.masks for header in headers]
+    if not any(masked):
+        return None
+    if not all(masked):
+        without = headers[masked.index(False)]
+        found = f"the file has no mask on every level, but {sum(masked)} of {len(masked)} have"
+        raise ConformError(found, feature="conform", url=without.url, hint="Publish them as separate cubes.")
+    return f"{variable}_{MASK}" if many else MASK
+
+
+def _image_views(
+    header: FileHeader,
+    array: VirtualArray,
+    variable: str,
+    options: StackOptions,
+    *,
+    level: int | None,
+    mask: str | None,
+) -> Iterator[View]:
+    ground = footprint(header, level)
+    metadata = header.metadata
+    named = BAND in header.keys  # then its bands, if it has many, are no bands of the cube
+    if BAND not in array.dimension_names or named:
+        yield View(header=header, variable=variable, array=array, footprint=ground, metadata=metadata, mask=mask)
+        return
+    count = array.shape[0]
+    bands = tuple(range(count))
+    if options.bands is not None:
+        bands = find_bands(options.bands, band_labels(metadata) or (), count)
+    if options.band_as == "dimension":
+        part, own = pick_bands(array, bands), metadata_of_bands(metadata, bands)
+        yield View(header=header, variable=variable, array=part, footprint=ground, metadata=own, mask=mask)
+        return
+    names = variable_names(metadata, count)
+    for band in bands:
+        part, own = drop_band(pick_bands(array, (band,))), metadata_of_bands(metadata, (band,))
+        yield View(header=header, variable=names[band], array=part, footprint=ground, metadata=own, mask=mask)
+
+
+def variable_names(metadata: RasterMetadata, count: int) -> list[str]:
+    """A name for the variable of each band: its description or colour where that can be a name, else band_1, ..."""
+    labels = band_labels(metadata)
+    names = [f"band_{number + 1}" for number in range(count)]
+    if labels is None or len(labels) != count or any(map(_UNNAMEABLE.search, labels)):
+        return names
+    return labels
+
+
+def check_names(axes: Iterable[str], variables: Iterable[str], taken: Iterable[str]) -> None:
+    """Refuse names that Zarr does not allow, or that clash.
+
+    Raises
+    ------
+    UsageError
+        ``usage``.
+    """
+    axes, variables = tuple(axes), tuple(variables)
+    for kind, names in (("dimension", axes), ("variable", variables)):
+        for value in names:
+            if _UNNAMEABLE.search(value):
+                found = f"{value!r} cannot be the name of a {kind}"
+                raise UsageError(
+                    found, feature="usage", hint="It must not be empty, hold '/' or start with '_' or '.'."
+                )
+    everything = [*axes, *variables, *taken, "spatial_ref"]
+    if len(set(everything)) < len(everything):
+        twice = sorted({name for name in everything if everything.count(name) > 1})
+        found = f"the names {', '.join(map(repr, twice))} stand for two things: dimensions, variables or coordinates"
+        raise UsageError(found, feature="usage", hint="Choose other names with --dim and --name.")
