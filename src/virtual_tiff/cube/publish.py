@@ -318,9 +318,13 @@ async def write_plan(
 
 def commit_message(plan: CubePlan) -> str:
     """What came in, with the names of the files."""
-    names = short_names([header.place.plain for header in plan.headers])
-    listed = names[:_MAX_LISTED]
-    if len(names) > len(listed):
-        listed.append(f"... and {len(names) - len(listed)} more, listed in _sources")
-    head = f"Publish {len(names)} file{'s' if len(names) > 1 else ''}: {plan.describe().replace(chr(10), '; ')}"
-    return "\n".join([head, "", *listed])
+    count = len(plan.headers)
+    head = f"Publish {count} file{'s' if count > 1 else ''}: {plan.describe().replace(chr(10), '; ')}"
+    return "\n".join([head, "", *file_names(plan.headers)])
+
+
+def file_names(headers: Sequence[FileHeader]) -> list[str]:
+    """The names of files for a message: the first ones, and how many more there are."""
+    names = short_names([header.place.plain for header in headers])
+    more = [f"... and {len(names) - _MAX_LISTED} more, listed in _sources"] if len(names) > _MAX_LISTED else []
+    return [*names[:_MAX_LISTED], *more]

@@ -7,6 +7,7 @@ needs to know: how the cube was planned, and the traits in which further files m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -64,7 +65,9 @@ class Identity:
 
 
 def ledger_columns(headers: Sequence[FileHeader], labels: Sequence[str]) -> tuple[Coordinate, ...]:
-    """The columns of the ledger, one row per file: url, label, etag, version, size (bytes) and last_modified.
+    """The columns of the ledger, one row per file.
+
+    They are url, item_id, label, etag, version, size (bytes), last_modified and digest (of a part of the bytes).
 
     The label is the value of the growing axis at which the file lies, as text; empty when there is no such axis.
     """
@@ -72,6 +75,7 @@ def ledger_columns(headers: Sequence[FileHeader], labels: Sequence[str]) -> tupl
     size_attributes = {"units": "bytes", "long_name": f"size, {UNKNOWN_SIZE} when unknown"}
     return (
         Coordinate("url", (DIM,), texts(header.url for header in headers)),
+        Coordinate("item_id", (DIM,), texts(header.item_id or "" for header in headers)),
         Coordinate("label", (DIM,), texts(labels)),
         Coordinate("etag", (DIM,), texts(one.etag for one in known)),
         Coordinate("version", (DIM,), texts(header.version or "" for header in headers)),
@@ -79,6 +83,7 @@ def ledger_columns(headers: Sequence[FileHeader], labels: Sequence[str]) -> tupl
         Coordinate(
             "last_modified", (DIM,), np.array([one.last_modified for one in known], np.int64), _TIME_ATTRIBUTES
         ),
+        Coordinate("digest", (DIM,), texts(header.digest or "" for header in headers)),
     )
 
 
@@ -117,36 +122,70 @@ class Row:
     """One row of the ledger in a repository."""
 
     number: int
+    url: str
+    item_id: str
     label: str
     identity: Identity
 
 
-def read_rows(store: IcechunkStore, group: str) -> dict[str, Row]:
-    """The rows of the ledger by URL."""
-    columns = {name: _column(store, group, name)[:] for name in ("url", "label", "etag", "size", "last_modified")}
-    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
-    return {
-        str(url): Row(number, str(label), Identity(str(etag), int(size), int(changed)))
-        for number, (url, label, etag, size, changed) in enumerate(rows)
-    }
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The ledger in a repository, by URL and by item."""
+
+    by_url: Mapping[str, Row]
+    by_item: Mapping[str, Row]
+
+    def find(self, header: FileHeader) -> Row | None:
+        """The row of a file, or of an older version of its item with another URL."""
+        found = self.by_url.get(header.url)
+        return self.by_item.get(header.item_id) if found is None and header.item_id else found
+
+    def has(self, header: FileHeader) -> bool:
+        """Whether this very version of a file is there."""
+        row = self.find(header)
+        own = Identity.of(header.etag, header.size, header.last_modified)
+        return row is not None and row.url == header.url and row.identity.same(own)
+
+
+def read_recipe(store: IcechunkStore, group: str) -> Mapping[str, Any] | None:
+    """How the cube in a group was made, or None when nothing can be appended to it.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the group has no ledger.
+    """
+    attributes = zarr.open_group(store, path=joined(group, GROUP), mode="r", zarr_format=3).attrs
+    found: Any = attributes.get(ATTRIBUTE)
+    recipe = found.get("recipe") if isinstance(found, Mapping) and found.get("ledger") == VERSION else None
+    return recipe if isinstance(recipe, Mapping) else None
+
+
+def read_rows(store: IcechunkStore, group: str) -> Rows:
+    """Read the ledger in a repository."""
+    names = ("url", "item_id", "label", "etag", "size", "last_modified")
+    columns = [np.asarray(_column(store, group, name)[:]).tolist() for name in names]
+    rows = [
+        Row(number, url, item_id, label, Identity(etag, size, changed))
+        for number, (url, item_id, label, etag, size, changed) in enumerate(zip(*columns, strict=True))
+    ]
+    counts = Counter(row.item_id for row in rows)
+    single = {row.item_id: row for row in rows if row.item_id and counts[row.item_id] == 1}
+    return Rows({row.url: row for row in rows}, single)
 
 
 def update_rows(
-    store: IcechunkStore,
-    group: str,
-    known: Mapping[str, Row],
-    headers: Sequence[FileHeader],
-    labels: Sequence[str],
+    store: IcechunkStore, group: str, rows: Rows, headers: Sequence[FileHeader], labels: Sequence[str]
 ) -> None:
-    """Overwrite the rows of files that are known, and add rows for the others."""
-    fresh = [index for index, header in enumerate(headers) if header.url not in known]
-    renewed = [index for index, header in enumerate(headers) if header.url in known]
-    rows = [known[headers[index].url].number for index in renewed]
+    """Overwrite the rows of older versions, and add rows for the other files."""
+    old = [rows.find(header) for header in headers]
+    fresh = [index for index, row in enumerate(old) if row is None]
     for column in ledger_columns(headers, labels):
         array = _column(store, group, column.name)
-        for row, index in zip(rows, renewed, strict=True):
-            array[row : row + 1] = column.values[index : index + 1]
-        extend(array, column.values[fresh], len(known))
+        for index, row in enumerate(old):
+            if row is not None:
+                array[row.number : row.number + 1] = column.values[index : index + 1]
+        extend(array, column.values[fresh], len(rows.by_url))
 
 
 def extend(array: zarr.Array[Any], values: npt.NDArray[Any], first: int) -> None:
