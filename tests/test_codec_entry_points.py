@@ -14,6 +14,7 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
@@ -54,6 +55,25 @@ foreign = sorted(set(sys.modules) & set(sys.argv[3:]))
 v2_module = type(v2).__module__
 print(json.dumps({"sum": int(decoded.sum()), "loaded": loaded, "foreign": foreign, "v2": v2_module}))
 """
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("side", [8, 700])
+def test_batches_of_chunks_small_and_large(side: int, count: int, pipeline: str) -> None:
+    """Small chunks are decoded where they are, large ones in another thread; missing ones stay missing."""
+    config = SegmentConfig(compression=8, columns=side, rows=side, bits_per_sample=(16,), predictor=2)
+    images = [np.random.default_rng(seed).integers(0, 60000, (side, side), "u2") for seed in range(count)]
+    tiles = [encode(np.diff(image, axis=1, prepend=np.uint16(0)).tobytes(), 8) for image in images]
+    with zarr.config.set({"codec_pipeline.path": pipeline, "codec_pipeline.batch_size": 4}):
+        array = zarr.create_array(
+            MemoryStore(), shape=(side, (count + 1) * side), chunks=(side, side), dtype="uint16",
+            compressors=[zarr3.Segment(config)], fill_value=7,
+        )  # fmt: skip
+        for number, tile in enumerate(tiles):
+            sync(array.store.set(f"c/0/{number}", default_buffer_prototype().buffer.from_bytes(tile)))
+        expected = np.concatenate([*images, np.full((side, side), 7, "u2")], axis=1)
+        np.testing.assert_array_equal(array[...], expected)
 
 
 def segments() -> list[bytes]:

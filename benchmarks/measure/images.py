@@ -22,7 +22,8 @@ class Encoding:
     """How an image is written: the words of tifffile; ``gdal`` are options of GDAL's GTiff driver instead.
 
     ``cost`` is the factor by which sides are shortened, since some formats take seconds for each large image;
-    ``agrees`` are the beginnings of the names of the decoders that must find the very samples that we find.
+    ``agrees`` are the beginnings of the names of the decoders that must find the very samples that we find;
+    ``without`` are those of decoders that do not know the encoding.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Encoding:
     tile: int = 512
     cost: int = 1
     agrees: tuple[str, ...] = ("tifffile", "GDAL")
+    without: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     gdal: dict[str, Any] = field(default_factory=dict)
 

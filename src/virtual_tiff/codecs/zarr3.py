@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from zarr.abc.codec import BytesBytesCodec
 from zarr.core.array_spec import ArraySpec
@@ -16,8 +16,9 @@ from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
 
-_COMPRESSED_INLINE, _STORED_INLINE = 1 << 16, 1 << 20
-"""Decoded bytes up to which decoding takes no longer than handing it to another thread."""
+_INLINE: Final = {1: 1 << 20, 32773: 1 << 18, 50000: 1 << 17}
+_INLINE_OTHERS: Final = 1 << 16
+"""Decoded bytes, by compression, up to which decoding takes about as long as handing it to another thread."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ class Segment(BytesBytesCodec):
         return [None if chunk is None else await self._decode_single(chunk, spec)]
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
-        limit = _STORED_INLINE if self.config.compression == 1 else _COMPRESSED_INLINE
-        if self.config.out_bytes <= limit:
+        if self.config.out_bytes <= _INLINE.get(self.config.compression, _INLINE_OTHERS):
             return self._decode_sync(chunk_bytes, chunk_spec)
         return await asyncio.to_thread(self._decode_sync, chunk_bytes, chunk_spec)
 
