@@ -45,9 +45,9 @@ def test_workers_find_what_one_process_finds(tmp_path: Path, make: Callable[[], 
 
 def test_forked_processes_are_refused(tmp_path: Path) -> None:
     make_archive(tmp_path, 1)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as executor:
-        with pytest.raises(SourceError, match="spawn") as caught:
-            scan([tmp_path], executor=executor)
+    forked = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+    with forked, pytest.raises(SourceError, match="spawn") as caught:
+        scan([tmp_path], executor=forked)
     assert caught.value.feature == "forked"
 
 
@@ -92,8 +92,10 @@ def test_a_dask_cluster_scans_a_bucket(bucket: Bucket, tmp_path: Path, monkeypat
     pixels = make_archive(tmp_path / "in", 6)
     for path in (tmp_path / "in").iterdir():
         bucket.store().put(f"in/{path.name}", path.read_bytes())
-    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with LocalCluster(host="127.0.0.1", **options) as cluster, Client(cluster) as client:
+    start: Any = LocalCluster
+    connect: Any = Client
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with start(host="127.0.0.1", **options) as cluster, connect(cluster) as client:
         pids = set(client.run(lambda: __import__("os").getpid()).values())
         found = scan([f"{bucket.url}in/"], executor=client)
     assert len(pids) == 2
