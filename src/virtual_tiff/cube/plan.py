@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
 
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement, texts
 from virtual_tiff.cube.cells import TimeSource
@@ -12,7 +14,7 @@ from virtual_tiff.cube.select import Bounds, Window
 from virtual_tiff.cube.views import BandAs, StackOptions, chosen_files
 from virtual_tiff.errors import UsageError
 
-__all__ = ["ArrayPlan", "CubePlan", "GroupPlan", "Placement", "plan_stack", "texts"]
+__all__ = ["ArrayPlan", "CubePlan", "GroupPlan", "Placement", "plan_stack", "stack_options", "texts"]
 
 
 def plan_stack(
@@ -74,20 +76,40 @@ def plan_stack(
     UsageError
         ``usage`` for names that clash or that Zarr does not allow, and for bands, levels or areas that cannot be had.
     """
-    options = StackOptions(
+    options = stack_options(
+        headers,
         dim=dim,
         name=name,
         value_attributes=value_attributes,
         time=time,
-        axes=tuple(axes),
+        axes=axes,
         band_as=band_as,
-        bands=None if bands is None else tuple(bands),
+        bands=bands,
         bounds=bounds,
         window=window,
-        levels=levels if isinstance(levels, bool) else tuple(levels),
+        levels=levels,
         mosaic=mosaic,
     )
-    if not headers:
-        raise UsageError("there are no files", feature="usage")
     found = tree(chosen_files(headers, options), options)
     return CubePlan(groups=found.groups, headers=found.headers, warnings=found.warnings, notes=found.notes)
+
+
+def stack_options(headers: Sequence[FileHeader], **options: Any) -> StackOptions:
+    """Check and freeze the options of :func:`plan_stack`.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` for choices that do not exist, and when there are no files.
+    """
+    if not headers:
+        raise UsageError("there are no files", feature="usage")
+    unknown = set(options) - {field.name for field in fields(StackOptions)}
+    if unknown:
+        raise UsageError(f"unknown options {sorted(unknown)}", feature="usage")
+    for name in ("axes", "bands", "levels"):
+        if isinstance(options.get(name), str):
+            raise UsageError(f"{name}={options[name]!r} is one text", feature="usage", hint="Give a list.")
+        if isinstance(options.get(name), Iterable):
+            options[name] = tuple(options[name])
+    return StackOptions(**options)

@@ -1,0 +1,269 @@
+"""Plan an archive: which files become one array, which become groups beside each other, and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, get_args
+
+from virtual_tiff.cube.blueprint import CubePlan
+from virtual_tiff.cube.conform import find_differences
+from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.levels import Tree, tree
+from virtual_tiff.cube.mosaic import Tile, lay_out, same_grid, same_resolution, split_tiles
+from virtual_tiff.cube.plan import stack_options
+from virtual_tiff.cube.stack import WHERE, leading_axes
+from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, variables_of
+from virtual_tiff.errors import UsageError
+
+type GroupBy = Literal["auto"]
+type OnConflict = Literal["split", "raise"]
+
+_UTM: Final = re.compile(r"UTM zone (\d+)([NS])")
+_UNITS: Final = {"metre": "m", "meter": "m", "degree": "deg", "foot": "ft", "US survey foot": "ft"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Files of one group: those of one ground (CRS and resolution), one era (codecs, nodata, ...) and one set."""
+
+    base: str
+    era: int
+    number: int
+    headers: tuple[FileHeader, ...]
+
+
+def plan(
+    headers: Sequence[FileHeader],
+    *,
+    group_by: GroupBy | None = "auto",
+    on_conflict: OnConflict = "split",
+    **options: Any,
+) -> CubePlan:
+    """Plan the cube of an archive, whose files may belong to several groups.
+
+    Files of one CRS and one resolution are one group, as tiles of one pixel grid or as a stack. When there is more than
+    one, the groups are named after both, such as ``utm32n_10m``. Files whose values mean different things (nodata,
+    scale, data type, codecs, ...) are never put into one array: they become ``..._era1``, ``..._era2`` in the
+    order of their first files. Files that overlap or do not lie on the chunks of the others become ``..._part1``, ...
+
+    Parameters
+    ----------
+    headers
+        The files.
+    group_by
+        "auto" makes groups; None makes one, and refuses files that do not fit into it.
+    on_conflict
+        What to do with eras and parts: "split" them into groups, or "raise".
+    **options
+        Those of :func:`virtual_tiff.cube.plan.plan_stack`; ``mosaic`` is found out.
+
+    Raises
+    ------
+    ConformError
+        ``conform``, ``misaligned`` or ``overlap`` when files cannot be one array, as with ``plan_stack``.
+    UsageError
+        ``usage`` for choices that make no sense; bounds belong to one CRS.
+    """
+    if group_by not in (None, "auto") or on_conflict not in get_args(OnConflict.__value__):
+        found = f"group_by={group_by!r}, on_conflict={on_conflict!r}"
+        raise UsageError(found, feature="usage", hint="Choose 'auto' or None, and 'split' or 'raise'.")
+    chosen = stack_options(headers, **options)
+    files = chosen_files(headers, chosen)
+    grounds = {"": files} if group_by is None else _grounds(files)
+    _check_area(grounds, chosen)
+    split = group_by is not None and on_conflict == "split"
+    parts = [part for base, members in grounds.items() for part in _parts(base, members, chosen, split=split)]
+    names = _names(parts)
+    fitting = _fitting(parts, chosen)
+    trees = [tree(part.headers, own, name) for part, own, name in zip(parts, fitting, names, strict=True)]
+    used = {header.url for one in trees for header in one.headers}
+    return CubePlan(
+        groups=tuple(group for one in trees for group in one.groups),
+        headers=tuple(header for header in files if header.url in used),
+        warnings=_told(names, trees, lambda one: one.warnings),
+        notes=(*_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
+    )
+
+
+def _told(names: Sequence[str], trees: Sequence[Tree], texts: Callable[[Tree], Sequence[str]]) -> tuple[str, ...]:
+    """What there is to tell of each group, with its name."""
+    return tuple(
+        f"{name}: {text}" if name else text for name, one in zip(names, trees, strict=True) for text in texts(one)
+    )
+
+
+def _grounds(headers: Sequence[FileHeader]) -> dict[str, list[FileHeader]]:
+    """The files by CRS and resolution, each with a name of its own."""
+    grounds: list[tuple[str, list[FileHeader]]] = []
+    for header in headers:
+        crs = header.traits["CRS"]
+        for known, members in grounds:
+            if known == crs and same_resolution(members[0].geo.transform, footprint(header)):
+                members.append(header)
+                break
+        else:
+            grounds.append((crs, [header]))
+    names = [ground_name(members[0]) for _, members in grounds]
+    counts = Counter(names)
+    seen: Counter[str] = Counter()
+    named = {}
+    for name, (_, members) in zip(names, grounds, strict=True):
+        seen[name] += 1
+        named[f"{name}_{seen[name]}" if counts[name] > 1 else name] = members
+    return named
+
+
+def ground_name(header: FileHeader) -> str:
+    """A name for CRS and resolution: ``utm32n_10m``, ``epsg4326_0p25deg``; ``pixels`` without a transform."""
+    crs, transform = header.geo.crs, header.geo.transform
+    if transform is None:
+        return "pixels"
+    where = "plane"
+    unit = ""
+    if crs is not None:
+        utm = _UTM.search(crs.name)
+        code = header.traits["CRS"]
+        where = code.replace(":", "").lower() if re.fullmatch(r"\w+:\w+", code) else "crs"
+        where = f"utm{int(utm[1]):02d}{utm[2].lower()}" if utm and crs.is_projected else where
+        unit = _UNITS.get(crs.axis_info[0].unit_name, "") if crs.axis_info else ""
+    size = f"{abs(transform.a or transform.b):.6g}"
+    return f"{where}_{size.replace('.', 'p').replace('-', 'm').replace('+', '')}{unit}"
+
+
+def _check_area(grounds: Mapping[str, Sequence[FileHeader]], options: StackOptions) -> None:
+    if options.window is not None and len(grounds) > 1:
+        found = f"a window in pixels, but there are {len(grounds)} grids: {', '.join(grounds)}"
+        raise UsageError(found, feature="usage", hint="Give bounds, or the files of one grid.")
+    if options.bounds is not None and len({members[0].traits["CRS"] for members in grounds.values()}) > 1:
+        found = f"bounds belong to one CRS, but there are several: {', '.join(grounds)}"
+        raise UsageError(found, feature="usage", hint="Give the files of one CRS.")
+
+
+def _parts(base: str, headers: Sequence[FileHeader], options: StackOptions, *, split: bool) -> list[_Part]:
+    """The eras of one ground, and the sets of tiles of each."""
+    if not split:
+        return [_Part(base=base, era=1, number=1, headers=tuple(headers))]
+    parts = []
+    for era, members in enumerate(_eras(headers, options), 1):
+        for number, tiles in enumerate(_sets(members, options), 1):
+            parts.append(_Part(base=base, era=era, number=number, headers=tuple(tiles)))
+    return parts
+
+
+def _eras(headers: Sequence[FileHeader], options: StackOptions) -> list[list[FileHeader]]:
+    """The files whose values mean the same, in the order of their first file; variables count their own eras."""
+    number: dict[str, int] = {}
+    for members in variables_of(headers, options).values():
+        known: dict[Hashable, int] = {}
+        for header in members:
+            meaning = tuple(sorted((key, text) for key, text in header.traits.items() if key not in WHERE))
+            masked = bool(header.masks) and None not in header.masks
+            number[header.url] = known.setdefault((meaning, masked), len(known))
+    return [[header for header in headers if number[header.url] == era] for era in sorted(set(number.values()))]
+
+
+def _sets(headers: Sequence[FileHeader], options: StackOptions) -> list[list[FileHeader]]:
+    """The files that can be one array, as far as their places decide that."""
+    if _is_pile(headers, options):
+        return [list(headers)]
+    order = {header.url: position for position, header in enumerate(headers)}
+    found: list[list[FileHeader]] = []
+    for phase in _phases(headers):
+        axes = leading_axes(phase, replace(options, mosaic=True))
+        _, places = lay_out(phase, [footprint(header) for header in phase])
+        where = dict(zip([header.url for header in phase], zip(places, axes.cells, strict=True), strict=True))
+        by_set: dict[int, list[FileHeader]] = {}
+        for members in variables_of(phase, options).values():
+            tiles = [
+                Tile(header=header, part=header.array, row=place[0], col=place[1], cell=cell)
+                for header in members
+                for place, cell in [where[header.url]]
+            ]
+            for number, tiled in enumerate(split_tiles(tiles)):
+                by_set.setdefault(number, []).extend(tile.header for tile in tiled)
+        found += [sorted(members, key=lambda header: order[header.url]) for members in by_set.values()]
+    return found
+
+
+def _phases(headers: Sequence[FileHeader]) -> list[list[FileHeader]]:
+    """The files by pixel grid; those without a transform by their size."""
+    phases: list[list[FileHeader]] = []
+    for header in headers:
+        ground = footprint(header)
+        for members in phases:
+            first = footprint(members[0])
+            if first.transform is None and (first.height, first.width) != (ground.height, ground.width):
+                continue
+            if same_grid(first.transform, ground) is not None:
+                members.append(header)
+                break
+        else:
+            phases.append([header])
+    return phases
+
+
+def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
+    """Whether the files have one place and nothing but their names tells them apart, so that they are one stack."""
+    same = len({tuple(header.traits[field] for field in WHERE) for header in headers}) == 1
+    axes = leading_axes(headers, options)
+    return same and not axes.sort
+
+
+def _fitting(parts: Sequence[_Part], options: StackOptions) -> list[StackOptions]:
+    """The options of each part, with ``mosaic`` set for those that are no pile; lone files follow the others."""
+    piles = [_is_pile(part.headers, replace(options, mosaic=False)) for part in parts]
+    mosaics = any(not pile for pile in piles)
+    return [
+        replace(options, mosaic=not pile or (mosaics and len(part.headers) == 1))
+        for part, pile in zip(parts, piles, strict=True)
+    ]
+
+
+def _names(parts: Sequence[_Part]) -> list[str]:
+    """The paths of the groups: the root when there is but one."""
+    if len(parts) == 1:
+        return [""]
+    names = []
+    for part in parts:
+        eras = {one.era for one in parts if one.base == part.base}
+        numbers = {one.number for one in parts if (one.base, one.era) == (part.base, part.era)}
+        name = part.base
+        name += f"_era{part.era}" if len(eras) > 1 else ""
+        name += f"_part{part.number}" if len(numbers) > 1 else ""
+        names.append(name)
+    return names
+
+
+def _reasons(parts: Sequence[_Part], names: Sequence[str]) -> tuple[str, ...]:
+    """Why each group but the first of its kind is one of its own."""
+    reasons = []
+    for position, (part, name) in enumerate(zip(parts, names, strict=True)):
+        if position == 0:
+            continue
+        near = [
+            other
+            for other in range(position)
+            if (parts[other].base, parts[other].era) == (part.base, part.era) or parts[other].base == part.base
+        ]
+        other = near[-1] if near else 0
+        count = f"{len(part.headers)} file{'s' if len(part.headers) > 1 else ''}"
+        reasons.append(f"{name} ({count}) is apart from {names[other]}: {_why(parts[other], part)}")
+    return tuple(reasons)
+
+
+def _why(one: _Part, two: _Part) -> str:
+    pair = (one.headers[0], two.headers[0])
+    if one.base == two.base and one.era == two.era:
+        return "its files overlap with those, or lie between their chunks"
+    differences = find_differences(pair)
+    fields = (
+        f"{field} ({second}, not {first})"
+        for field, (first, second) in ((field, list(groups)) for field, groups in differences.items())
+        if field not in WHERE
+    )
+    listed = ", ".join(fields)
+    masks = "" if listed else "masks, or the size of the pixels"
+    return f"it differs in {listed or masks}"
