@@ -43,6 +43,7 @@ ROOMS = {
     "describe": "group",
     "stored": "group",
     "manifest": "manifest",
+    "combine": "manifest",
     "parser": "manifest",
     "store": "manifest",
     "reader": "reader",
@@ -98,7 +99,7 @@ GUESTS = {
     "obstore": {"cube.stores"},
     "pyarrow": {"references", "cube"},
     "pyproj": {"geo"},
-    "rasterio": {"demo"},  # where it is installed, the demo compares with GDAL
+    "rasterio": {"demo", "cube.pixels"},  # where it is installed, they compare with GDAL
     "rich": {"cli"},
     "typer": {"cli"},
     "virtualizarr": {"manifest"},

@@ -10,6 +10,7 @@ from virtualizarr.manifests import ChunkManifest, ManifestArray, ManifestGroup
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.combine import TiffManifestArray
 from virtual_tiff.geo.coordinate import Coordinate
 from virtual_tiff.group import VirtualGroup
 from virtual_tiff.store import RangeStore
@@ -41,7 +42,7 @@ def manifest_array(array: VirtualArray) -> ManifestArray:
         validate_paths=False,
         inlined=dict(array.inlined),
     )
-    kind = ManifestArray if array.last_rows is None else RectilinearManifestArray
+    kind = TiffManifestArray if array.last_rows is None else RectilinearManifestArray
     return kind(metadata=metadata, chunkmanifest=manifest)
 
 
