@@ -88,7 +88,7 @@ MAY_IMPORT = {
 
 GUESTS = {
     "affine": {"geo", "pyramid", "reader", "cube"},
-    "defusedxml": {"geo"},
+    "defusedxml": {"geo", "cube"},
     "icechunk": {"cube"},
     "imagecodecs": {"codecs", "demo", "preview"},
     "morecantile": {"reader"},
