@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Buffer, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -252,10 +252,40 @@ def old_lzw() -> Iterator[Vector]:
     yield Vector("stream-lzw-old-order", "LZW as before TIFF 6", configuration, encoded, b"\7\7\7\7\7\t")
 
 
+def images() -> Iterator[Vector]:
+    """Lossless images in segments, palettes, and a colour conversion."""
+    gray, rgb = picture("u1", 1), picture("u1", 3)
+    deep = picture("u2", 1)
+    encoders: list[tuple[str, int, Buffer, npt.NDArray[Any], dict[str, Any]]] = [
+        ("png", 34933, imagecodecs.png_encode(rgb), rgb, {}),
+        ("webp", 50001, imagecodecs.webp_encode(rgb, lossless=True), rgb, {}),
+        ("jpeg2000", 34712, imagecodecs.jpeg2k_encode(deep[..., 0], reversible=True, level=0), deep, {}),
+        ("jpegxl", 52546, imagecodecs.jpegxl_encode(rgb, lossless=True), rgb, {}),
+        ("lerc", 34887, imagecodecs.lerc_encode(deep[..., 0], level=0.0), deep, {"lerc_parameters": [4, 0]}),
+        (
+            "lerc-zstd",
+            34887,
+            imagecodecs.zstd_encode(imagecodecs.lerc_encode(deep[..., 0], level=0.0)),
+            deep,
+            {"lerc_parameters": [4, 2]},
+        ),
+        ("ljpeg", 7, imagecodecs.ljpeg_encode(deep[..., 0], bitspersample=16), deep, {"photometric": 1}),
+    ]
+    for name, compression, encoded, image, fields in encoders:
+        shape = {"samples": image.shape[2], "bits_per_sample": 8 * image.dtype.itemsize}
+        text = f"compression {compression}, a lossless image of {image.shape[2]} samples of {image.dtype}"
+        yield Vector(f"image-{name}", text, config(compression, **shape, **fields), bytes(encoded), image.tobytes())
+    words = (np.arange(3 * 256) * 85 % 256 * 257).astype("<u2")
+    color_map = base64.b64encode(words.tobytes()).decode("ascii")
+    colors = (words // 257).astype(np.uint8).reshape(3, 256).T[gray[..., 0]]
+    palette = config(8, photometric=3, color="rgb", color_map=color_map)
+    yield Vector("color-palette", "a palette converted to RGB", palette, encode(gray.tobytes(), 8), colors.tobytes())
+
+
 def main() -> None:
     """Write all vectors."""
     FOLDER.mkdir(exist_ok=True)
-    families = [streams, horizontal, floating_point, packing, padding, subsampling, old_lzw]
+    families = [streams, horizontal, floating_point, packing, padding, subsampling, old_lzw, images]
     for family in families:
         for vector in family():
             vector.write()
