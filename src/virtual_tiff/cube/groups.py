@@ -14,6 +14,7 @@ from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.levels import Tree, tree
 from virtual_tiff.cube.mosaic import Tile, lay_out, same_grid, same_resolution, split_tiles
 from virtual_tiff.cube.plan import stack_options
+from virtual_tiff.cube.select import touches
 from virtual_tiff.cube.stack import WHERE, leading_axes
 from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, variables_of
 from virtual_tiff.errors import UsageError
@@ -75,7 +76,8 @@ def plan(
     grounds = {"": files} if group_by is None else _grounds(files)
     _check_area(grounds, chosen)
     split = group_by is not None and on_conflict == "split"
-    parts = [part for base, members in grounds.items() for part in _parts(base, members, chosen, split=split)]
+    found = [part for base, members in grounds.items() for part in _parts(base, members, chosen, split=split)]
+    parts = [part for part in found if _touches(part, chosen)] or found
     names = _names(parts)
     fitting = _fitting(parts, chosen)
     trees = [tree(part.headers, own, name) for part, own, name in zip(parts, fitting, names, strict=True)]
@@ -84,8 +86,20 @@ def plan(
         groups=tuple(group for one in trees for group in one.groups),
         headers=tuple(header for header in files if header.url in used),
         warnings=_told(names, trees, lambda one: one.warnings),
-        notes=(*_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
+        notes=(*_outside(found, parts), *_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
     )
+
+
+def _touches(part: _Part, options: StackOptions) -> bool:
+    """Whether any file of a group lies in the area that is asked for."""
+    return any(touches(footprint(header), bounds=options.bounds) for header in part.headers)
+
+
+def _outside(found: Sequence[_Part], kept: Sequence[_Part]) -> tuple[str, ...]:
+    """What there is to tell of groups that lie outside the area."""
+    left_out = len(found) - len(kept)
+    count = sum(len(part.headers) for part in found) - sum(len(part.headers) for part in kept)
+    return (f"{left_out} of {len(found)} groups, with {count} files, lie outside the area",) if left_out else ()
 
 
 def _told(names: Sequence[str], trees: Sequence[Tree], texts: Callable[[Tree], Sequence[str]]) -> tuple[str, ...]:

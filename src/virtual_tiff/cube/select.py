@@ -69,23 +69,31 @@ def find_span(
         ``usage`` when the area does not touch the grid, or bounds are asked of a grid without a transform or with a
         rotated one.
     """
-    if bounds is not None and window is not None:
-        raise UsageError("both bounds and a window", feature="usage", hint="Give one of them.")
-    if window is None:
-        if bounds is None:
-            return whole(grid)
-        window = _window(grid, bounds)
-    col, row, width, height = window
+    if bounds is None and window is None:
+        return whole(grid)
+    if not touches(grid, bounds=bounds, window=window):
+        asked = f"bounds {bounds} do" if bounds is not None else f"window {window} does"
+        found = f"the {asked} not touch the grid of {grid.width} x {grid.height} pixels"
+        raise UsageError(found, feature="usage", hint="Bounds are west, south, east, north in units of the CRS.")
+    col, row, width, height = _window(grid, bounds, window)
     top, bottom = _snapped(row, row + height, blocks[0], grid.height)
     left, right = _snapped(col, col + width, blocks[1], grid.width)
-    if width <= 0 or height <= 0 or top >= bottom or left >= right:
-        asked = f"bounds {bounds}" if bounds is not None else f"window {window}"
-        found = f"the {asked} does not touch the grid of {grid.width} x {grid.height} pixels"
-        raise UsageError(found, feature="usage", hint="Bounds are west, south, east, north in units of the CRS.")
     return Span(top, left, bottom, right)
 
 
-def _window(grid: Footprint, bounds: Bounds) -> Window:
+def touches(grid: Footprint, *, bounds: Bounds | None = None, window: Window | None = None) -> bool:
+    """Whether an area has a pixel of a grid; see :func:`find_span`."""
+    if bounds is None and window is None:
+        return True
+    col, row, width, height = _window(grid, bounds, window)
+    beside = col >= grid.width or row >= grid.height or col + width <= 0 or row + height <= 0
+    return width > 0 and height > 0 and not beside
+
+
+def _window(grid: Footprint, bounds: Bounds | None, window: Window | None) -> Window:
+    """The area in pixels of the grid."""
+    if bounds is None:
+        return (0, 0, grid.width, grid.height) if window is None else window
     west, south, east, north = bounds
     if grid.transform is None or grid.transform.b != 0 or grid.transform.d != 0:
         found = "bounds are asked for, but the files have no transform, or a rotated one"

@@ -82,15 +82,10 @@ def footprint(header: FileHeader, level: int | None = None) -> Footprint:
 
 def axis_keys(headers: Sequence[FileHeader], options: StackOptions) -> tuple[str, ...]:
     """The keys that become axes: those that are asked for, and ``band`` where files hold different bands."""
-    by_key = _band_is_key(headers)
-    if options.band_as == "variable" or BAND in options.axes or not by_key:
-        return tuple(key for key in options.axes if key != BAND or not (by_key and options.band_as == "variable"))
-    return (*options.axes, BAND)
-
-
-def _band_is_key(headers: Sequence[FileHeader]) -> bool:
-    """Whether a pattern or a catalogue says which band each file holds, and the files hold different ones."""
-    return len({header.keys.get(BAND) for header in headers}) > 1
+    if options.band_as == "variable":
+        return tuple(key for key in options.axes if key != BAND)
+    differ = len({header.keys.get(BAND) for header in headers}) > 1
+    return (*options.axes, BAND) if differ and BAND not in options.axes else options.axes
 
 
 def chosen_files(headers: Sequence[FileHeader], options: StackOptions) -> list[FileHeader]:
@@ -114,7 +109,7 @@ def chosen_files(headers: Sequence[FileHeader], options: StackOptions) -> list[F
 
 def variables_of(headers: Sequence[FileHeader], options: StackOptions) -> dict[str, list[FileHeader]]:
     """The files by the variable that they belong to, as far as keys decide that."""
-    if options.band_as == "dimension" or not _band_is_key(headers):
+    if options.band_as == "dimension" or not any(BAND in header.keys for header in headers):
         return {options.name: list(headers)}
     found: dict[str, list[FileHeader]] = {}
     for header in headers:
