@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import headers, reads, references
+from benchmarks import cube, headers, reads, references
 from benchmarks.measure.machine import describe_machine, load
 
 _ROOT: Final = Path(__file__).parent.parent
@@ -39,6 +39,7 @@ TABLES: Final[Mapping[str, Callable[[str], Iterator[Measured]]]] = {
     "headers": lambda size: headers.run(headers.SIZES[size]),
     "references": lambda size: references.run(references.SIZES[size]),
     "reads": lambda size: reads.run(reads.SIZES[size]),
+    "cube": lambda size: cube.run(cube.SIZES[size]),
 }
 KERNEL_SECONDS: Final = {"small": 0.05, "full": 1.0}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,22 @@ def make_cogs(folder: Path, count: int) -> list[str]:
     return names
 
 
-def _write_cog(path: Path, pixels: np.ndarray[Any, Any], left: float) -> None:
+def make_stack(folder: Path, count: int) -> list[str]:
+    """Write COGs of one grid, with 3 bands and 4 overviews: copies of one file, an hour old; return their names."""
+    rng = np.random.default_rng(0)
+    first = folder / "00000.tif"
+    pixels = np.cumsum(rng.integers(-1, 2, (3, 1024, 1024)), axis=2).astype("uint8")
+    _write_cog(first, pixels, 600000.0, overview_count=4)
+    names = [f"{number:05}.tif" for number in range(count)]
+    then = time.time() - _HOUR
+    for name in names:
+        if name != first.name:
+            shutil.copyfile(first, folder / name)
+        os.utime(folder / name, (then, then))
+    return names
+
+
+def _write_cog(path: Path, pixels: np.ndarray[Any, Any], left: float, **options: Any) -> None:
     import rasterio  # here, since the processes that only write references need no GDAL
 
     bands, height, width = pixels.shape
@@ -52,6 +68,7 @@ def _write_cog(path: Path, pixels: np.ndarray[Any, Any], left: float) -> None:
         compress="deflate",
         predictor="yes",
         blocksize=128,
+        **options,
     ) as dataset:
         dataset.write(pixels)
 
