@@ -29,6 +29,8 @@ FEATURES: Final[dict[str, str]] = {
     "bad-tag": "A tag has a type, count or value that TIFF does not allow.",
     "missing-tag": "A tag that is needed to find or decode the pixels is absent.",
     "bad-geometry": "Width, height, tile size or segment counts contradict one another.",
+    "bad-time": "A text states no date or time that can be read.",
+    "bad-catalog": "A list of files (STAC, VRT, GTI) is damaged, or none at all.",
     # LimitError
     "limit-ifds": "More IFDs than the limit.",
     "limit-tag-bytes": "A tag larger than the limit.",
@@ -36,6 +38,7 @@ FEATURES: Final[dict[str, str]] = {
     "limit-requests": "More requests for one header than the limit.",
     "limit-segments": "More segments than a manifest can hold.",
     "limit-segment-bytes": "A segment that decodes to more bytes than the limit.",
+    "limit-catalog": "A list of files (STAC, VRT, GTI) larger than the limit.",
     # UnsupportedError
     "compression": "A compression scheme that is not decoded.",
     "predictor": "A predictor that is not decoded, or not with these samples.",
@@ -53,6 +56,7 @@ FEATURES: Final[dict[str, str]] = {
     "volumetric": "A volumetric image (ImageDepth larger than one).",
     "color": "A colour conversion that is not available for this image.",
     "read-only": "The codec decodes; it does not encode.",
+    "catalog": "A VRT or GTI that computes pixels, or is stored in a form that is not read.",
     # DecodeError
     "corrupt-segment": "The bytes of a segment do not decode.",
     "short-segment": "A segment decodes to fewer bytes than its geometry needs.",
