@@ -27,7 +27,8 @@ from tests.corpus import corpus_files
 from tests.geofiles import write
 from tests.opening import source_of
 from virtual_tiff import VirtualTIFF, VirtualTiffError, open_pyramid, open_tiff
-from virtual_tiff.group import ImageOptions, image_group, parent_images, pyramid_group
+from virtual_tiff.group import ImageOptions, image_group, parent_images
+from virtual_tiff.sidecar import whole_image
 from virtual_tiff.tiff.source import read_tiff
 
 PROJ = "f17cb550-5864-4468-aeb7-f3180cfb622f"
@@ -134,7 +135,7 @@ def test_conventions_of_the_corpus_are_valid(corpus: Path, closing_line: Callabl
     for path in corpus_files(corpus):
         source = source_of(path.read_bytes())
         try:
-            group = source.run(pyramid_group(read_tiff(source), ImageOptions()))
+            group = whole_image(source, read_tiff(source), sidecars=False).group(ImageOptions())
         except VirtualTiffError:
             continue
         validate(ROOT, group.attributes)

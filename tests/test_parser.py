@@ -68,7 +68,8 @@ def test_it_loads_inside_a_running_event_loop() -> None:
 
     async def load() -> xr.Dataset:
         store = VirtualTIFF(ifd=0)(URL, registry_of(written(pixels, tile=(16, 16))))
-        return xr.open_zarr(store, zarr_format=3, consolidated=False).load()
+        dataset: xr.Dataset = xr.open_zarr(store, zarr_format=3, consolidated=False)
+        return dataset.load()
 
     np.testing.assert_array_equal(asyncio.run(load())["band_data"], pixels)
 
@@ -161,3 +162,26 @@ def test_absent_tiles_read_as_nodata(tmp_path: Path, dtype: str, value: float) -
     array = open_group(path.read_bytes(), ifd=0)["band_data"]
     with rasterio.open(path) as source:
         np.testing.assert_array_equal(array[...], source.read(1))  # type: ignore[index]
+
+
+def refused_overview() -> bytes:
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(noise(40, 60), metadata=None, tile=(16, 16))
+        writer.write(noise(20, 30), metadata=None, tile=(16, 16), subfiletype=1)
+    tiff = bytearray(buffer.getvalue())
+    page = tifffile.TiffFile(BytesIO(tiff)).pages[1]
+    assert isinstance(page, tifffile.TiffPage)
+    place = page.tags["Compression"].valueoffset
+    tiff[place : place + 2] = (4321).to_bytes(2, "little")
+    return bytes(tiff)
+
+
+def test_on_error_decides_about_the_overviews_of_a_pyramid() -> None:
+    tiff = refused_overview()
+    with pytest.raises(UnsupportedError):
+        open_group(tiff)
+    with pytest.warns(UserWarning, match="compression 4321"):
+        assert list(open_group(tiff, on_error="warn").group_keys()) == ["0"]
+    group = open_group(tiff, on_error="skip")
+    assert [level["asset"] for level in group.attrs["multiscales"]["layout"]] == ["0"]  # type: ignore[index,union-attr,call-overload]

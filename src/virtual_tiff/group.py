@@ -197,36 +197,6 @@ def _mask_array(mask: Image, geo: GeoReference) -> VirtualArray:
     return replace(array, attributes=attributes)
 
 
-def pyramid_group(tiff: TiffFile, options: ImageOptions, pyramid: Pyramid | None = None) -> Reader[VirtualGroup]:
-    """Describe an image and its overviews: a group per level, "0" the finest, with the same variable names.
-
-    The root holds no arrays, since a DataTree wants the sizes of its children to agree with those of the root.
-
-    Parameters
-    ----------
-    tiff
-        The headers of a file.
-    options
-        How each level becomes a group.
-    pyramid
-        The image; by default the first of the file.
-
-    Raises
-    ------
-    FormatError
-        ``no-ifd`` when the file has no image.
-    """
-    if pyramid is None:
-        pyramid = first_pyramid(tiff)
-    parents = {level.path: pyramid.path for level in pyramid.levels[1:]}
-    groups = []
-    for level in pyramid.levels:
-        group = yield from image_group(tiff, level.path, options, mask=level.mask, parents=parents)
-        groups.append(group)
-    main = yield from load_tags(tiff.ifd(pyramid.path), DESCRIBING_TAGS)
-    return tree_group(pyramid, main, groups)
-
-
 def first_pyramid(tiff: TiffFile) -> Pyramid:
     """Return the first image of a file with its overviews.
 

@@ -12,7 +12,7 @@ from virtualizarr.manifests import ManifestStore
 from virtual_tiff.chunks import ChunkOptions, Codecs, ShortStrips
 from virtual_tiff.coding import Color
 from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
-from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, parent_images, pyramid_group
+from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, parent_images
 from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.sidecar import whole_image
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
@@ -56,8 +56,8 @@ class VirtualTIFF:
         Whether overviews and masks are also looked for in files beside this one (``.ovr``, ``.msk``, ``.msk.ovr``
         behind its name): three requests more. For the "pyramid" layout; a file that is not there is no error.
     on_error
-        What to do, when all images are asked for, with one that is refused: "raise" its error, "warn" and leave it
-        out, or "skip" it silently.
+        What to do, when a whole file is asked for, with an IFD that is refused: "raise" its error, "warn" and leave it
+        out, or "skip" it silently. The finest level of a pyramid is never left out.
     prefetch
         Bytes of the first request.
     limits
@@ -119,10 +119,8 @@ class VirtualTIFF:
         tiff = read_tiff(source, last=_last_ifd(self.ifd))
         if self.ifd is not None:
             group = source.run(image_group(tiff, self.ifd, self._options()))
-        elif self.ifd_layout == "pyramid" and self.sidecars:
-            group = whole_image(source, tiff).group(self._options())
         elif self.ifd_layout == "pyramid":
-            group = source.run(pyramid_group(tiff, self._options()))
+            group = whole_image(source, tiff, sidecars=self.sidecars).group(self._options(), self._handle)
         else:
             group = self._all_images(source, tiff)
         return PyramidStore(manifest_group(group), registry=registry)

@@ -1,4 +1,4 @@
-"""Overviews and masks in files beside a TIFF: ``a.tif.ovr``, ``a.tif.msk`` and ``a.tif.msk.ovr``.
+"""An image with its overviews and masks, those in files beside it too: ``a.tif.ovr``, ``a.tif.msk``, ``a.tif.msk.ovr``.
 
 References
 ----------
@@ -8,7 +8,7 @@ https://gdal.org/drivers/raster/gtiff.html (overviews, nodata mask)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,14 +24,19 @@ from virtual_tiff.group import (
     tree_group,
 )
 from virtual_tiff.pyramid import Level, Pyramid, pyramids
-from virtual_tiff.tiff.ifd import IfdPath, TiffFile
+from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.source import Source, load_tags, read_tiff
 from virtual_tiff.tiff.tags import Tags
 
 OVERVIEWS: Final = ".ovr"
 MASKS: Final = ".msk"
 
+type OnRefused = Callable[[VirtualTiffError], None]
 type _Size = tuple[int, int]
+
+
+def _raise(error: VirtualTiffError) -> None:
+    raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +64,47 @@ class WholeImage:
     images: tuple[Part, ...]
     masks: tuple[Part | None, ...]
 
-    def level_group(self, level: int, options: ImageOptions) -> VirtualGroup:
+    def level_group(self, level: int, options: ImageOptions, on_refused: OnRefused = _raise) -> VirtualGroup:
         """Describe one level as a group; it lies where the finest one lies, and its values mean the same."""
-        part, mask = self.images[level], self.masks[level]
-        finest = self.images[0]
-        main = load_tags(finest.source, finest.tiff.ifd(finest.path), DESCRIBING_TAGS) if level else None
-        return described_group(
-            part.read(options), options, main=main, mask=None if mask is None else mask.read(options)
-        )
+        image = self.images[level].read(options)
+        main = self._main() if level else None
+        return described_group(image, options, main=main, mask=self._mask(level, options, on_refused))
 
-    def group(self, options: ImageOptions) -> VirtualGroup:
-        """Describe all levels: a group per level, "0" the finest."""
+    def group(self, options: ImageOptions, on_refused: OnRefused = _raise) -> VirtualGroup:
+        """Describe all levels: a group per level, "0" the finest.
+
+        Parameters
+        ----------
+        options
+            How each level becomes a group.
+        on_refused
+            Called with the error of an overview or a mask that is refused, which is then left out. By default it raises
+            the error, as that of the finest level is raised in any case.
+        """
+        groups = {0: self.level_group(0, options, on_refused)}
+        for number in range(1, len(self.images)):
+            try:
+                groups[number] = self.level_group(number, options, on_refused)
+            except SourceError:
+                raise
+            except VirtualTiffError as error:
+                on_refused(error)
+        pyramid = replace(self.pyramid, levels=tuple(self.pyramid.levels[number] for number in groups))
+        return tree_group(pyramid, self._main(), list(groups.values()))
+
+    def _mask(self, level: int, options: ImageOptions, on_refused: OnRefused) -> Image | None:
+        part = self.masks[level]
+        try:
+            return None if part is None else part.read(options)
+        except SourceError:
+            raise
+        except VirtualTiffError as error:
+            on_refused(error)
+            return None
+
+    def _main(self) -> Ifd:
         finest = self.images[0]
-        main = load_tags(finest.source, finest.tiff.ifd(finest.path), DESCRIBING_TAGS)
-        return tree_group(self.pyramid, main, [self.level_group(n, options) for n in range(len(self.images))])
+        return load_tags(finest.source, finest.tiff.ifd(finest.path), DESCRIBING_TAGS)
 
 
 def whole_image(source: Source, tiff: TiffFile, *, sidecars: bool = True) -> WholeImage:
