@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from tests.archives import make_archive, make_tiff, run_python
 from tests.servers import FaultServer
 from virtual_tiff.cube import retry, stores
 from virtual_tiff.cube.inputs import expand_inputs
+from virtual_tiff.cube.item import MosaicUse
+from virtual_tiff.cube.ledger import read_ledger
 from virtual_tiff.cube.scan import Scan, ScanProgress, parse_ifd, scan, scan_async
 from virtual_tiff.errors import SourceError, UsageError
 
@@ -144,3 +149,50 @@ def test_overviews_and_masks_are_read_when_asked_for(tmp_path: Path) -> None:
     shapes = [None if mask is None else mask.shape for mask in header.masks]
     assert shapes[0] == (256, 192)
     assert len(shapes) == 3
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of a catalogue."""
+
+    href: str
+    item_id: str | None = None
+    asset: str | None = None
+    moment: datetime | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    use: Any = None
+
+
+def test_items_of_a_catalogue_tell_what_the_tiff_does_not(tmp_path: Path) -> None:
+    make_archive(tmp_path / "in", 3)
+    (tmp_path / "in/s2.tif").write_bytes(b"no tiff at all")
+    moment = datetime(2024, 5, 6, 7, 8, 9, 10, UTC)
+    properties = {"cloud": 3.5, "proj:code": "EPSG:4326", "bands": ("a",)}
+    items = [
+        Item(str(tmp_path / "in/s1.tif"), "S1", "B04", moment, properties),
+        Item((tmp_path / "in/s2.tif").as_uri(), "S2", "B04", moment),
+    ]
+    book = tmp_path / "scan.parquet"
+    for reused in (0, 2):
+        found = scan([tmp_path / "in/s0.tif", *items], ledger=book)
+        assert found.reused == reused
+        plain, told = found.headers
+        assert (plain.item_id, plain.time, plain.keys) == (None, None, {})
+        assert (told.item_id, told.time, told.keys) == ("S1", moment, {"asset": "B04", "cloud": 3.5})
+        assert [failure.item_id for failure in found.failures] == ["S2"]
+    assert [header.item_id for header in read_ledger(book).headers if header.url == told.url] == ["S1"]
+
+
+def test_items_that_cannot_be_taken_whole_or_are_listed_twice_are_refused(tmp_path: Path) -> None:
+    make_archive(tmp_path, 1, shape=(2, 70, 90))
+    href = str(tmp_path / "s0.tif")
+    whole = MosaicUse(bands=(0, 1), into=(0, 1), window=None, target=(0, 0, 90, 70))
+    assert len(scan([Item(href, use=whole)]).headers) == 1
+    for part in ({"bands": (0,)}, {"bands": (1, 0)}, {"window": (0, 0, 20, 20)}, {"target": (0, 0, 45, 35)}):
+        (failure,) = scan([Item(href, use=replace(whole, **part))]).failures
+        assert "only a part" in str(failure.error)
+    assert len(scan([Item(href, "A"), Item(href, "A")]).headers) == 1
+    with pytest.raises(UsageError, match="once"):
+        scan([Item(href, "A"), Item(href, "B")])
+    with pytest.raises(UsageError, match="no input"):
+        scan([3])  # type: ignore[list-item]

@@ -11,8 +11,8 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.executor import check_executor, scan_shards
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
 from virtual_tiff.cube.heads import changed_since
-from virtual_tiff.cube.inputs import expand_inputs
 from virtual_tiff.cube.ledger import ScanLedger
+from virtual_tiff.cube.listed import Input, Inputs, gather_inputs
 from virtual_tiff.cube.reading import CONCURRENCY, Stop, check_concurrency, read_headers
 from virtual_tiff.cube.results import Failure, OnProgress, OnResult, Result, Scan, ScanProgress
 from virtual_tiff.cube.retry import RETRIES, check_retries
@@ -29,7 +29,7 @@ _NOTHING: Final = contextlib.nullcontext()
 
 
 def scan(
-    inputs: Iterable[str | os.PathLike[str]],
+    inputs: Iterable[Input],
     *,
     ifd: int | IfdPath = 0,
     options: ChunkOptions | None = None,
@@ -48,7 +48,8 @@ def scan(
     ----------
     inputs
         Files, directories, globs, prefixes, URLs and ``@list.txt``, see
-        :func:`virtual_tiff.cube.inputs.expand_inputs`.
+        :func:`virtual_tiff.cube.inputs.expand_inputs`; and items of :func:`virtual_tiff.cube.catalog.read_catalog`,
+        whose id, time, asset and further properties the headers then have.
     ifd
         The image of each file: an index, or a path into the SubIFDs.
     options
@@ -91,13 +92,14 @@ def scan(
     if executor is not None:
         check_executor(executor)
     wanted = _header_options(ifd, options, overviews=overviews)
-    places = expand_inputs(inputs)
+    named = gather_inputs(inputs)
+    places = named.places
     with ScanLedger(ledger, wanted) if ledger is not None else _NOTHING as book:
         known = book.known(place.url for place in places) if book is not None else {}
         if refresh and known:
             for url in run(changed_since(list(known.values()), concurrency=concurrency, retries=retries)):
                 del known[url]
-        results = _Results(known, len(places), on_error, None if book is None else book.add, on_progress)
+        results = _Results(known, named, on_error, None if book is None else book.add, on_progress)
         missing = [place for place in places if place.url not in known]
         if executor is not None:
             scan_shards(executor, missing, wanted, on_result=results.add, concurrency=concurrency, retries=retries)
@@ -118,7 +120,7 @@ async def scan_async(
 ) -> Scan:
     """Read the headers of located files, see :func:`scan`."""
     wanted = _header_options(ifd, options, overviews=overviews)
-    results = _Results({}, len(places), "skip", None, on_progress)
+    results = _Results({}, Inputs(tuple(places)), "skip", None, on_progress)
     await read_headers(places, wanted, on_result=results.add, concurrency=concurrency, retries=retries)
     return results.in_order(places)
 
@@ -134,14 +136,14 @@ class _Results:
     def __init__(
         self,
         known: dict[str, FileHeader],
-        total: int,
+        inputs: Inputs,
         on_error: OnError,
         keep: OnResult | None,
         on_progress: OnProgress | None,
     ) -> None:
-        self._found: dict[str, Result] = dict(known)
+        self._found: dict[str, Result] = {url: inputs.described(header) for url, header in known.items()}
+        self._inputs = inputs
         self._reused = len(known)
-        self._total = total
         self._failed = 0
         self._on_error = on_error
         self._keep = keep
@@ -152,6 +154,7 @@ class _Results:
 
     def add(self, result: Result) -> None:
         """Take one result; end the scan when it is a failure and failures are fatal."""
+        result = self._inputs.described(result)
         self._found[result.url] = result
         if self._keep is not None:
             self._keep(result)
@@ -164,7 +167,7 @@ class _Results:
             raise Stop
 
     def _tell(self) -> None:
-        self._on_progress(ScanProgress(len(self._found), self._failed, self._total))
+        self._on_progress(ScanProgress(len(self._found), self._failed, len(self._inputs.places)))
 
     def in_order(self, places: Sequence[Location]) -> Scan:
         """The scan, in the order of the inputs; raises the error that ended it."""
