@@ -244,11 +244,117 @@ def test_what_cannot_grow(archive: Path, cube: Path, tmp_path: Path, web: Web) -
             append([archive], cube, **options)  # type: ignore[arg-type]
 
 
+# Axes of times
+
+
+def stamp(path: Path, day: int, seed: int, **profile: Any) -> None:
+    """Write a scene with the date in its DateTime tag."""
+    make_tiff(path, seed, **profile)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME=f"2024:05:{day:02d} 10:30:0{seed % 10}")
+    age(path, LONG_AGO + seed)
+
+
+def check_times(cube: Path, scenes: dict[int, Path]) -> None:
+    ds = open_cube(cube)
+    assert [int(str(time)[8:10]) for time in ds["time"].values] == sorted(scenes)
+    assert np.array_equal(ds["band_data"].values, gdal([scenes[day] for day in sorted(scenes)]))
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> dict[int, Path]:
+    (tmp_path / "series").mkdir()
+    scenes = {day: tmp_path / f"series/day{day}.tif" for day in (3, 7, 11)}
+    for day, path in scenes.items():
+        stamp(path, day, day)
+    publish(scenes.values(), tmp_path / "times", time="auto")
+    return scenes
+
+
+def test_late_files_are_put_in_order(series: dict[int, Path], tmp_path: Path) -> None:
+    cube = tmp_path / "times"
+    check_times(cube, series)
+    for days, late in (((15,), 0), ((5, 9, 1, 20), 3)):
+        for day in days:
+            series[day] = tmp_path / f"series/day{day}.tif"
+            stamp(series[day], day, day)
+        done = append([tmp_path / "series"], cube)
+        assert (len(done.added), done.late) == (len(days), late)
+        check_times(cube, series)
+    raw = open_cube(cube, decode_times=False)["time"]
+    assert raw.dtype == np.int64
+    assert raw.attrs["units"].startswith("microseconds since 1970")
+    assert append([tmp_path / "series"], cube).snapshots == ()
+
+
+def test_late_and_replaced_sparse_files(series: dict[int, Path], tmp_path: Path) -> None:
+    cube = tmp_path / "times"
+    stamp(series[3], 3, 53)
+    series[5] = tmp_path / "series/day5.tif"
+    profile = {"driver": "GTiff", "width": 90, "height": 70, "count": 1, "dtype": "uint16", "crs": "EPSG:32633"}
+    options = {"tiled": True, "blockxsize": 32, "blockysize": 48, "compress": "deflate", "SPARSE_OK": True}
+    place = rasterio.transform.from_origin(500000.0, 4600000.0, 10.0, 10.0)
+    with rasterio.open(series[5], "w", **profile, **options, transform=place) as file:
+        file.update_tags(TIFFTAG_DATETIME="2024:05:05 00:00:00")
+        file.write(np.full((1, 48, 32), 9, np.uint16), window=((0, 48), (0, 32)))
+    age(series[5])
+    done = append([tmp_path / "series"], cube)
+    assert (len(done.added), len(done.replaced), done.late) == (1, 1, 1)
+    check_times(cube, series)
+
+
+def test_two_files_at_one_time_are_refused(series: dict[int, Path], tmp_path: Path) -> None:
+    cube = tmp_path / "times"
+    stamp(tmp_path / "series/other.tif", 7, 7)
+    before = history(cube)
+    with pytest.raises(ConformError) as caught:
+        append([tmp_path / "series"], cube)
+    assert "other.tif" in str(caught.value)
+    (tmp_path / "series/other.tif").unlink()
+    stamp(series[7], 8, 7)
+    age(series[7], LONG_AGO + 100)
+    with pytest.raises(ConformError) as caught:
+        append([tmp_path / "series"], cube)
+    assert "day7.tif" in str(caught.value)
+    assert history(cube) == before
+
+
+def test_overviews_grow_too(tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    make_archive(folder, 3, shape=(1, 128, 128), blockxsize=32, blockysize=32)
+
+    def build(path: Path) -> None:
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews([2, 4], rasterio.enums.Resampling.nearest)
+        age(path)
+
+    for path in folder.iterdir():
+        build(path)
+    publish([folder], tmp_path / "cube", overviews=True)
+    make_tiff(folder / "s3.tif", 3, shape=(1, 128, 128), blockxsize=32, blockysize=32)
+    build(folder / "s3.tif")
+    append([folder], tmp_path / "cube")
+    for level in range(3):
+        seen = open_cube(tmp_path / "cube", level=level)["band_data"].values
+        for index in range(4):
+            options = {} if level == 0 else {"overview_level": level - 1}
+            with rasterio.open(folder / f"s{index}.tif", **options) as file:
+                assert np.array_equal(seen[index], file.read(1))
+    with pytest.raises(TargetError) as caught:
+        open_cube(tmp_path / "cube", level=3)
+    assert "[0, 1, 2]" in str(caught.value)
+    before = history(tmp_path / "cube")
+    make_tiff(folder / "s4.tif", 4, shape=(1, 128, 128), blockxsize=32, blockysize=32)
+    with pytest.raises((ConformError, UsageError)):
+        append([folder], tmp_path / "cube")
+    assert history(tmp_path / "cube") == before
+
+
 # Other writers
 
 
 def test_another_writer_that_is_faster(
-    archive: Path, cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, cube: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_tiff(archive / "s3.tif", 3)
     make_tiff(archive / "s4.tif", 4)

@@ -13,6 +13,7 @@ import numpy as np
 
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.access import repository_storage
+from virtual_tiff.cube.blueprint import CubePlan
 from virtual_tiff.cube.configure import configured
 from virtual_tiff.cube.conform import check_conform
 from virtual_tiff.cube.container import containers_for
@@ -20,7 +21,7 @@ from virtual_tiff.cube.fresh import settle
 from virtual_tiff.cube.grow import Fit, fit_group, grow_group
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.inputs import expand_inputs
-from virtual_tiff.cube.plan import CubePlan, plan_stack
+from virtual_tiff.cube.plan import plan_stack
 from virtual_tiff.cube.publish import BATCH, file_names
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import CONCURRENCY, Failure, OnProgress, Scan, scan_async
@@ -216,6 +217,7 @@ def _scan(
             places,
             ifd=tuple(recipe["ifd"]),
             options=ChunkOptions(**recipe["options"]),
+            overviews=bool(recipe["plan"]["levels"]),
             concurrency=concurrency,
             on_progress=on_progress,
         )
@@ -229,7 +231,7 @@ def _check(cube: _Cube, recipe: Mapping[str, Any], headers: Sequence[FileHeader]
 
 
 def _plan(recipe: Mapping[str, Any], headers: Sequence[FileHeader]) -> CubePlan:
-    return plan_stack(headers, dim=recipe["dim"], name=recipe["name"])
+    return plan_stack(headers, **recipe["plan"])
 
 
 def _plan_only(cube: _Cube, recipe: Mapping[str, Any], headers: Sequence[FileHeader]) -> _Done:
@@ -308,7 +310,7 @@ def _fit(
     plan = _plan(recipe, headers)
     found = {header.url: rows.find(header) for header in headers}
     old = {url: row for url, row in found.items() if row is not None}
-    fits = [fit_group(session.store, group, old) for group in below(plan.groups, cube.group)]
+    fits = [fit_group(session.store, group, old) for group in below(plan.groups, cube.group) if group.arrays]
     return fits, _Done(
         added=[url for url in found if url not in old],
         replaced=list(old),

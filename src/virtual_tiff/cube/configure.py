@@ -13,8 +13,8 @@ from typing import Any
 import icechunk
 from icechunk import ManifestConfig, ManifestSplitCondition, ManifestSplitDimCondition, ManifestSplittingConfig
 
+from virtual_tiff.cube.blueprint import GroupPlan
 from virtual_tiff.cube.container import Container
-from virtual_tiff.cube.plan import GroupPlan
 from virtual_tiff.cube.write import joined, split_sizes
 from virtual_tiff.errors import TargetError
 

@@ -13,10 +13,10 @@ import numpy as np
 import zarr
 from icechunk.store import IcechunkStore
 
+from virtual_tiff.cube.blueprint import ArrayPlan, GroupPlan, Placement
 from virtual_tiff.cube.container import Container
 from virtual_tiff.cube.merge import Merged, agreed, merge_axis, merge_metadata
 from virtual_tiff.cube.nodes import group_json, json_bytes
-from virtual_tiff.cube.plan import ArrayPlan, GroupPlan, Placement
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import Row, extend
 from virtual_tiff.cube.write import Task, get, joined, put, write_references

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.array import VirtualArray
-from virtual_tiff.cube.plan import ArrayPlan, GroupPlan, texts
+from virtual_tiff.cube.blueprint import ArrayPlan, GroupPlan, texts
 from virtual_tiff.cube.shared import VALUE_ATTRIBUTES
 from virtual_tiff.cube.sources import Row
 from virtual_tiff.errors import ConformError

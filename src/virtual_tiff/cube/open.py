@@ -8,8 +8,10 @@ from typing import Any
 
 import icechunk
 import xarray as xr
+from icechunk.store import IcechunkStore
 
 from virtual_tiff.cube.access import Call, repository_storage, source_credentials
+from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, translated
 from virtual_tiff.errors import TargetError, UsageError
@@ -45,6 +47,7 @@ def open_cube(
     path: str | os.PathLike[str],
     *,
     group: str | None = None,
+    level: int | None = None,
     branch: str | None = None,
     tag: str | None = None,
     snapshot: str | None = None,
@@ -60,6 +63,8 @@ def open_cube(
         A local directory, or an ``s3://``, ``gs://``, ``az://`` or ``http(s)://`` URL.
     group
         A group inside the repository.
+    level
+        A level of a cube with overviews, 0 the finest; 0 is also what a cube without overviews has.
     branch, tag, snapshot
         The version; the newest of branch "main" when none is given.
     credentials
@@ -82,6 +87,8 @@ def open_cube(
     place = locate(path)
     with translated(place):
         store = repository.readonly_session(branch, tag=tag, snapshot_id=snapshot).store
+        if level is not None:
+            group = run(_level_group(store, group or "", level, place))
     try:
         dataset: xr.Dataset = xr.open_zarr(
             store, group=group, consolidated=False, zarr_format=3, chunks=chunks, **options
@@ -90,6 +97,18 @@ def open_cube(
         found = f"the repository has no group {group or '/'}"
         raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
     return dataset
+
+
+async def _level_group(store: IcechunkStore, group: str, level: int, place: Location) -> str:
+    """The group of a level, in which a cube with overviews keeps it."""
+    there = sorted(int(key) for key in [key async for key in store.list_dir(group)] if key.isdecimal())
+    if not there and level == 0:
+        return group
+    if level not in there:
+        found = f"the cube has no level {level}"
+        hint = f"It has the levels {there}." if there else "It has no overviews."
+        raise TargetError(found, feature="target-not-a-cube", url=place.url, hint=hint)
+    return f"{group}/{level}".lstrip("/")
 
 
 def containers_in(place: Location) -> Mapping[str, icechunk.VirtualChunkContainer]:

@@ -14,13 +14,15 @@ from icechunk.store import IcechunkStore
 
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.access import repository_storage
+from virtual_tiff.cube.blueprint import CubePlan, GroupPlan
+from virtual_tiff.cube.cells import TimeSource
 from virtual_tiff.cube.configure import configured, new_config
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.container import Container, containers_for
 from virtual_tiff.cube.fresh import settle
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.open import containers_in, reader_code
-from virtual_tiff.cube.plan import CubePlan, GroupPlan, plan_stack
+from virtual_tiff.cube.plan import plan_stack
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import CONCURRENCY, OnProgress, scan
 from virtual_tiff.cube.sources import labels_of, ledger_keys
@@ -69,6 +71,9 @@ def publish(
     name: str = "band_data",
     ifd: int | IfdPath = 0,
     options: ChunkOptions | None = None,
+    time: TimeSource | None = None,
+    overviews: bool = False,
+    mosaic: bool = False,
     group: str = "",
     into: bool = False,
     batch: int = BATCH,
@@ -90,6 +95,13 @@ def publish(
         The image of each file: an index, or a path into the SubIFDs.
     options
         How strips become chunks.
+    time
+        Where times come from, for a leading axis of times instead of names: see
+        :func:`virtual_tiff.cube.plan.plan_stack`.
+    overviews
+        Whether to publish the overviews that all files have, too: as a multiscale group with a group for each level.
+    mosaic
+        Whether files may be tiles of one pixel grid.
     group
         The group to write, by default the root.
     into
@@ -111,24 +123,53 @@ def publish(
     if on_error not in ("raise", "skip"):
         raise UsageError(f"on_error={on_error!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
     check_target(to, group=group, into=into)
-    found = scan(inputs, ifd=ifd, options=options, concurrency=concurrency, on_progress=on_progress)
+    found = scan(
+        inputs, ifd=ifd, options=options, overviews=overviews, concurrency=concurrency, on_progress=on_progress
+    )
     if on_error == "raise" or not found.headers:
         found.check()
-    plan = plan_stack(found.headers, dim=dim, name=name)
-    recipe = stack_recipe(found.headers[0], dim=dim, name=name, options=options)
-    return publish_plan(plan, to, group=group, into=into, batch=batch, recipe=recipe)
+    asked: dict[str, Any] = {"dim": dim, "name": name, "time": time, "levels": overviews, "mosaic": mosaic}
+    plan = plan_stack(found.headers, **asked)
+    return publish_plan(plan, to, group=group, into=into, batch=batch, recipe=make_recipe(plan, asked, options))
 
 
-def stack_recipe(header: FileHeader, *, dim: str, name: str, options: ChunkOptions | None) -> dict[str, Any]:
-    """How a stack was made, for those who append to it: JSON values."""
+def make_recipe(
+    plan: CubePlan, asked: Mapping[str, Any], options: ChunkOptions | None = None
+) -> dict[str, Any] | None:
+    """How a stack was made, for those who append to it, as JSON values; None for what cannot grow.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    asked
+        The arguments of :func:`virtual_tiff.cube.plan.plan_stack` that made it.
+    options
+        How strips became chunks.
+    """
+    filled = [group for group in plan.groups if group.arrays]
+    told = dict(asked)
+    if callable(told.get("time")) or told.get("mosaic") or not all(_is_stack(group) for group in filled):
+        return None
+    if told.get("levels"):
+        told["levels"] = [int(group.path) for group in filled]
+    first = plan.headers[0]
     return {
         "kind": "stack",
-        "dim": dim,
-        "name": name,
-        "ifd": list(header.array.ifd),
+        "plan": told,
+        "ifd": list(first.array.ifd),
         "options": asdict(options or ChunkOptions()),
-        "traits": dict(header.traits),
+        "traits": dict(first.traits),
     }
+
+
+def _is_stack(group: GroupPlan) -> bool:
+    """Whether a group has one axis in front, and at each of its positions the same one file in all arrays."""
+    if len(group.axes) != 1:
+        return False
+    count = len(group.axes[0].values)
+    files = {(p.index[0], p.header.url) for array in group.arrays for p in array.placements}
+    return len(files) == count and len({position for position, _ in files}) == count
 
 
 def check_target(to: str | os.PathLike[str], *, group: str = "", into: bool = False) -> None:

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import zarr
 from icechunk.store import IcechunkStore
 
+from virtual_tiff.cube.blueprint import GroupPlan, texts
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.nodes import coordinate_keys, group_json
-from virtual_tiff.cube.plan import GroupPlan, texts
 from virtual_tiff.cube.write import joined
 from virtual_tiff.geo.coordinate import Coordinate
 

@@ -11,10 +11,10 @@ import numpy as np
 from icechunk.store import IcechunkStore
 from zarr.core.buffer import default_buffer_prototype
 
+from virtual_tiff.cube.blueprint import ArrayPlan, GroupPlan, Placement
 from virtual_tiff.cube.container import Container, container_of
 from virtual_tiff.cube.fresh import checksum
 from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
-from virtual_tiff.cube.plan import ArrayPlan, GroupPlan, Placement
 from virtual_tiff.errors import TargetError
 
 MANIFEST_REFERENCES: Final = 20_000
