@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ import xarray as xr
 
 from tests.archives import age, make_archive, make_tiff
 from tests.opening import source_of
-from virtual_tiff.cube.cells import encode_time
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.open import open_cube
 from virtual_tiff.cube.plan import CubePlan, plan_stack
 from virtual_tiff.cube.publish import publish_plan
 from virtual_tiff.cube.scan import scan
+from virtual_tiff.cube.times import encode_time
 from virtual_tiff.errors import ConformError, UsageError
 from virtual_tiff.group import ImageOptions, image_group
 from virtual_tiff.tiff.source import read_tiff
@@ -153,17 +153,8 @@ def test_times_come_from_the_tag_or_from_a_catalogue(tmp_path: Path) -> None:
         plan_stack(headers, time="keys")
     with pytest.raises(UsageError):
         plan_stack(headers, time="clock")  # type: ignore[arg-type]
-
-
-def test_times_of_other_zones_and_without_a_zone() -> None:
-    east = timezone(timedelta(hours=2))
-    moment = datetime(2024, 1, 1, 12, tzinfo=UTC)
-    assert (
-        list(encode_time([moment, moment.astimezone(east), moment.replace(tzinfo=None)]))
-        == [int(moment.timestamp()) * 10**6] * 3
-    )
-    before = datetime(1950, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
-    assert encode_time([before])[0] == round(before.timestamp()) * 10**6 + 1
+    with pytest.raises(UsageError, match="returned 'today'"):
+        plan_stack(headers, time=lambda _: "today")  # type: ignore[arg-type]
 
 
 def test_two_files_of_one_time_are_refused_by_name(tmp_path: Path) -> None:
@@ -193,6 +184,17 @@ def test_bands_of_separate_files_become_an_axis_with_holes(tmp_path: Path) -> No
     assert np.array_equal(ds["band_data"].sel(band="B04").values[0], made[1, 0])
     assert (ds["band_data"].sel(band="B04").values[1] == 201).all()
     assert plan.warnings == ()
+
+
+def test_labels_of_one_axis_are_of_one_kind(tmp_path: Path) -> None:
+    make_archive(tmp_path, 3)
+    headers = scan([tmp_path]).headers
+    with pytest.raises(ConformError, match="several kinds"):
+        plan_stack(with_keys(headers, {"a": 1}, {"a": "one"}, {"a": 2}), axes=["a"])
+    with pytest.raises(ConformError, match=r"s1\.tif has no key 'a'"):
+        plan_stack(with_keys(headers, {"a": 1}, {}, {"a": 2}), axes=["a"])
+    natural = plan_stack(with_keys(headers, {"a": "b10"}, {"a": "b2"}, {"a": "b1"}), axes=["a"])
+    assert natural.groups[0].axes[0].values.tolist() == ["b1", "b2", "b10"]
 
 
 def test_holes_without_nodata_are_told(tmp_path: Path) -> None:
@@ -238,6 +240,17 @@ def test_planar_bands_can_be_picked_or_become_variables(tmp_path: Path) -> None:
     assert set(ds.data_vars) == {"green", "red"}
     assert np.array_equal(ds["red"], made[:, 2])
     assert ds["green"].attrs["scale_factor"] == 2.0
+
+
+def test_bands_in_another_order_are_refused(tmp_path: Path) -> None:
+    make_archive(tmp_path, 2, shape=(2, 70, 90))
+    edit(tmp_path / "s0.tif", descriptions=("red", "nir"))
+    edit(tmp_path / "s1.tif", descriptions=("nir", "red"))
+    headers = scan([tmp_path]).headers
+    with pytest.raises(ConformError, match=r"'nir' is band 2 of s0\.tif and band 1 of s1\.tif"):
+        plan_stack(headers)
+    edit(tmp_path / "s1.tif", descriptions=("red of Monday", "nir of Monday"))
+    assert "long_name" not in plan_stack(scan([tmp_path]).headers).groups[0].arrays[0].template.attributes
 
 
 def test_bands_that_are_interleaved_cannot_be_parted(tmp_path: Path) -> None:
@@ -342,6 +355,8 @@ def test_overviews_that_only_some_files_have(pyramids: Path) -> None:
     headers = scan([pyramids], overviews=True).headers
     with pytest.raises(ConformError, match="no mask"):
         plan_stack(headers, levels=True)
+    with pytest.raises(ConformError, match="no mask at level 0, but 2 of 3"):
+        plan_stack(headers)
     maskless = [replace(header, masks=(None,) * len(header.levels)) for header in headers]
     plan = plan_stack(maskless, levels=True)
     assert [group.path for group in plan.groups] == ["", "0"]

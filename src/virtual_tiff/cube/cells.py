@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from virtual_tiff.cube.blueprint import texts
+from virtual_tiff.cube.axes import Axis, AxisValue, axis_value
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.mosaic import Cell
-from virtual_tiff.errors import ConformError, UsageError
+from virtual_tiff.cube.times import as_utc, parse_tiff_time
+from virtual_tiff.errors import ConformError, FormatError, UsageError
 from virtual_tiff.geo.coordinate import Coordinate
 
 type TimeSource = Literal["auto", "keys", "tag"] | Callable[[str], datetime]
@@ -27,16 +24,6 @@ else the latter. A function gets the URL of the file. Times without a zone are i
 
 TIME: Final = "time"
 
-TIME_ATTRIBUTES: Final = {
-    "units": "microseconds since 1970-01-01",
-    "calendar": "proleptic_gregorian",
-}
-"""Units that never change, so that what is appended means the same."""
-
-_TIME_AXIS: Final = {"standard_name": "time", "axis": "T"}
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DATE_TIME_TAG: Final = re.compile(r"\s*(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)\s*")
 _MAX_NAMES: Final = 3
 _SOURCES: Final[tuple[TimeSource, ...]] = ("auto", "keys", "tag")
 
@@ -100,9 +87,9 @@ def _check_found(headers: Sequence[FileHeader], values: Sequence[object], what: 
         raise ConformError(found, feature="conform", hint=hint)
 
 
-def _key(header: FileHeader, key: str) -> str | int | float | datetime | None:
+def _key(header: FileHeader, key: str) -> AxisValue | None:
     value = header.keys.get(key)
-    return aware(value) if isinstance(value, datetime) else value
+    return None if value is None else axis_value(value, key)
 
 
 def find_time(header: FileHeader, source: TimeSource) -> datetime | None:
@@ -112,41 +99,31 @@ def find_time(header: FileHeader, source: TimeSource) -> datetime | None:
     ------
     UsageError
         ``usage`` when ``source`` is none of the choices, or a function returns no time.
+    FormatError
+        ``bad-time`` when the DateTime tag states no moment.
     """
     if callable(source):
-        value = source(header.url)
-        if not isinstance(value, datetime):
+        value: object = source(header.url)
+        if value is None or not isinstance(found := axis_value(value, TIME), datetime):
             raise UsageError(f"the function for times returned {value!r}", feature="usage", url=header.url)
-        return aware(value)
+        return found
     if source not in _SOURCES:
         raise UsageError(f"time={source!r}", feature="usage", hint="Choose 'auto', 'keys', 'tag' or a function.")
     if source != "tag":
         told = header.time or header.keys.get(TIME)
         if isinstance(told, datetime):
-            return aware(told)
+            return as_utc(told)
     return None if source == "keys" else _tagged_time(header)
 
 
 def _tagged_time(header: FileHeader) -> datetime | None:
-    """The DateTime tag, which TIFF writes as ``YYYY:MM:DD HH:MM:SS`` and others with hyphens."""
-    match = _DATE_TIME_TAG.fullmatch(header.metadata.tags.get("TIFFTAG_DATETIME", ""))
-    if match is None:
+    text = header.metadata.tags.get("TIFFTAG_DATETIME")
+    if text is None:
         return None
     try:
-        year, month, day, hour, minute, second = map(int, match.groups())
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:  # such as month 0
-        return None
-
-
-def aware(time: datetime) -> datetime:
-    """A time in UTC; one without a zone is taken to be in UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def encode_time(times: Sequence[datetime]) -> npt.NDArray[np.int64]:
-    """Times as whole microseconds since 1970-01-01 UTC, which is exact."""
-    return np.array([(aware(time) - _EPOCH) // timedelta(microseconds=1) for time in times], np.int64)
+        return parse_tiff_time(text)
+    except FormatError as error:
+        raise error.at(url=header.url, tag=306) from None
 
 
 def label_axes(axes: Axes, cells: Sequence[Cell]) -> tuple[tuple[Coordinate, ...], Mapping[Cell, tuple[int, ...]]]:
@@ -158,36 +135,22 @@ def label_axes(axes: Axes, cells: Sequence[Cell]) -> tuple[tuple[Coordinate, ...
         The axes.
     dict
         The index of each cell.
+
+    Raises
+    ------
+    ConformError
+        ``conform`` when the labels of an axis are of several kinds.
     """
-    coordinates, positions = [], []
-    for number, name in enumerate(axes.names):
-        seen = dict.fromkeys(cell[number] for cell in cells)
-        values = _sorted(set(seen)) if axes.sort else list(seen)
-        coordinates.append(_coordinate(name, values))
-        positions.append({value: position for position, value in enumerate(values)})
+    found = [
+        Axis.of(name, dict.fromkeys(cell[number] for cell in cells), ordered=axes.sort)
+        for number, name in enumerate(axes.names)
+    ]
+    positions: list[dict[Hashable, int]] = [
+        {value: position for position, value in enumerate(axis.values)} for axis in found
+    ]
     index = {cell: tuple(where[label] for where, label in zip(positions, cell, strict=True)) for cell in set(cells)}
-    return tuple(coordinates), index
-
-
-def _sorted(values: set[Hashable]) -> list[Any]:
-    kinds = {type(value) for value in values}
-    if kinds <= {int, float} or len(kinds) == 1:
-        return sorted(values)
-    return sorted(values, key=_label)
-
-
-def _coordinate(name: str, values: Sequence[Any]) -> Coordinate:
-    kinds = {type(value) for value in values}
-    if kinds == {datetime}:
-        return Coordinate(name, (name,), encode_time(values), TIME_ATTRIBUTES | (_TIME_AXIS if name == TIME else {}))
-    if kinds == {int}:
-        return Coordinate(name, (name,), np.array(values, np.int64))
-    if kinds <= {int, float}:
-        return Coordinate(name, (name,), np.array(values, np.float64))
-    return Coordinate(name, (name,), texts(map(_label, values)))
+    return tuple(axis.coordinate() for axis in found), index
 
 
 def _label(value: object) -> str:
-    if isinstance(value, datetime):
-        return aware(value).replace(tzinfo=None).isoformat()
-    return value.isoformat() if isinstance(value, date) else str(value)
+    return value.replace(tzinfo=None).isoformat() if isinstance(value, datetime) else str(value)

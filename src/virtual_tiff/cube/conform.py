@@ -8,6 +8,7 @@ from itertools import takewhile
 
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.errors import ConformError
+from virtual_tiff.geo.bands import band_labels
 
 _MAX_NAMES = 3
 _MAX_VALUES = 4
@@ -38,6 +39,31 @@ def check_conform(headers: Sequence[FileHeader], *, ignore: Collection[str] = ()
     found = f"{len(headers)} files cannot be one array: {'; '.join(told)}"
     hint = "Publish them as separate cubes, or rewrite the files that differ."
     raise ConformError(found, feature="conform", hint=hint)
+
+
+def check_band_order(headers: Sequence[FileHeader]) -> None:
+    """Refuse files that hold a band of the same name, or of the same colour, in different places.
+
+    Names may differ otherwise, since many hold dates; then the array has none.
+
+    Raises
+    ------
+    ConformError
+        ``conform``; the message names the band and two files.
+    """
+    places: dict[str, tuple[int, FileHeader]] = {}
+    seen = set()
+    for header in headers:
+        names = tuple(band_labels(header.metadata) or ())
+        if names in seen:
+            continue
+        seen.add(names)
+        for position, name in enumerate(names):
+            known, first = places.setdefault(name, (position, header))
+            if known != position:
+                one, two = short_names([first.place.plain, header.place.plain])
+                found = f"{name!r} is band {known + 1} of {one} and band {position + 1} of {two}"
+                raise ConformError(found, feature="conform", hint="Publish them as separate cubes.")
 
 
 def find_differences(headers: Sequence[FileHeader]) -> dict[str, Groups]:

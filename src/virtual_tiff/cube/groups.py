@@ -16,7 +16,7 @@ from virtual_tiff.cube.mosaic import Tile, lay_out, same_grid, same_resolution, 
 from virtual_tiff.cube.plan import stack_options
 from virtual_tiff.cube.select import touches
 from virtual_tiff.cube.stack import WHERE, leading_axes
-from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, variables_of
+from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, is_masked, variables_of
 from virtual_tiff.errors import UsageError
 
 type GroupBy = Literal["auto"]
@@ -76,8 +76,8 @@ def plan(
     grounds = {"": files} if group_by is None else _grounds(files)
     _check_area(grounds, chosen)
     split = group_by is not None and on_conflict == "split"
-    found = [part for base, members in grounds.items() for part in _parts(base, members, chosen, split=split)]
-    parts = [part for part in found if _touches(part, chosen)] or found
+    every = [part for base, members in grounds.items() for part in _parts(base, members, chosen, split=split)]
+    parts = [part for part in every if _touches(part, chosen)] or every
     names = _names(parts)
     fitting = _fitting(parts, chosen)
     trees = [tree(part.headers, own, name) for part, own, name in zip(parts, fitting, names, strict=True)]
@@ -86,7 +86,7 @@ def plan(
         groups=tuple(group for one in trees for group in one.groups),
         headers=tuple(header for header in files if header.url in used),
         warnings=_told(names, trees, lambda one: one.warnings),
-        notes=(*_outside(found, parts), *_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
+        notes=(*_outside(every, parts), *_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
     )
 
 
@@ -174,8 +174,7 @@ def _eras(headers: Sequence[FileHeader], options: StackOptions) -> list[list[Fil
         known: dict[Hashable, int] = {}
         for header in members:
             meaning = tuple(sorted((key, text) for key, text in header.traits.items() if key not in WHERE))
-            masked = bool(header.masks) and None not in header.masks
-            number[header.url] = known.setdefault((meaning, masked), len(known))
+            number[header.url] = known.setdefault((meaning, is_masked(header)), len(known))
     return [[header for header in headers if number[header.url] == era] for era in sorted(set(number.values()))]
 
 

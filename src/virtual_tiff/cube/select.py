@@ -213,6 +213,8 @@ def _band_count(array: VirtualArray) -> int:
 
 def metadata_of_bands(metadata: RasterMetadata, bands: Sequence[int]) -> RasterMetadata:
     """Return what the values of some bands mean."""
+    if tuple(bands) == tuple(range(len(metadata.scales))):
+        return metadata
 
     def picked[T](values: tuple[T, ...]) -> tuple[T, ...]:
         return tuple(values[band] for band in bands) if len(values) > max(bands) else values

@@ -12,7 +12,7 @@ import numpy as np
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.blueprint import ArrayPlan, GroupPlan, Placement
 from virtual_tiff.cube.cells import Axes, find_axes, label_axes
-from virtual_tiff.cube.conform import check_conform, short_names
+from virtual_tiff.cube.conform import check_band_order, check_conform, short_names
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.mosaic import Cell, Footprint, Tile, check_blocks, check_overlaps, lay_out
 from virtual_tiff.cube.select import Span, crop, find_span
@@ -90,6 +90,7 @@ def stack(
     """
     for members in variables_of(headers, options).values():
         check_conform(members, ignore=WHERE if options.mosaic else ())
+        check_band_order(members)
     views = list(views_of(headers, options, level))
     ground = {view.header.url: view.footprint for view in views}
     grid, places = lay_out(headers, [ground[header.url] for header in headers])

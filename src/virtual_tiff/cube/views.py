@@ -132,7 +132,7 @@ def views_of(headers: Sequence[FileHeader], options: StackOptions, level: int | 
     """
     variables = variables_of(headers, options)
     for variable, members in variables.items():
-        mask = _mask_name(members, variable, many=len(variables) > 1)
+        mask = _mask_name(members, variable, level or 0, many=len(variables) > 1)
         for header in members:
             array = header.array if level is None else _level(header, level)
             yield from _image_views(header, array, variable, options, level=level, mask=mask)
@@ -153,14 +153,19 @@ def _level(header: FileHeader, level: int) -> VirtualArray:
     return array
 
 
-def _mask_name(headers: Sequence[FileHeader], variable: str, *, many: bool) -> str | None:
+def is_masked(header: FileHeader, level: int = 0) -> bool:
+    """Whether a level of a file has a mask that was read."""
+    return bool(header.masks) and header.masks[level] is not None
+
+
+def _mask_name(headers: Sequence[FileHeader], variable: str, level: int, *, many: bool) -> str | None:
     """The name of the variable that masks another, where files have masks; then all must have one."""
-    masked = [bool(header.masks) and None not in header.masks for header in headers]
+    masked = [is_masked(header, level) for header in headers]
     if not any(masked):
         return None
     if not all(masked):
         without = headers[masked.index(False)]
-        found = f"the file has no mask on every level, but {sum(masked)} of {len(masked)} have"
+        found = f"the file has no mask at level {level}, but {sum(masked)} of {len(masked)} have one"
         raise ConformError(found, feature="conform", url=without.url, hint="Publish them as separate cubes.")
     return f"{variable}_{MASK}" if many else MASK
 
