@@ -367,6 +367,33 @@ def test_overviews_that_only_some_files_have(pyramids: Path) -> None:
         plan_stack(scan([pyramids]).headers, levels=True)
 
 
+def test_overviews_and_masks_must_agree(pyramids: Path) -> None:
+    headers = list(scan([pyramids], overviews=True).headers)
+    for part in ("levels", "masks"):
+        arrays = getattr(headers[1], part)
+        other = replace(arrays[1], codecs=({"name": "bytes"}, {"name": "zstd", "configuration": {}}))
+        changes: dict[str, Any] = {part: (arrays[0], other, *arrays[2:])}
+        changed = [headers[0], replace(headers[1], **changes)]
+        with pytest.raises(
+            ConformError, match=r"of s1\.tif differs from that of s0\.tif in codecs \(bytes > zstd, not"
+        ):
+            plan_stack(changed, levels=[0, 1])
+        made = plan_stack(changed, levels=True)
+        assert [group.path for group in made.groups] == ["", "0"]
+        assert "overviews from level 1 on are left out (1, 2)" in made.notes[0]
+
+
+def test_overviews_of_other_block_sizes_are_not_mixed(tmp_path: Path) -> None:
+    for index, size in enumerate(("64", "128")):
+        path = tmp_path / f"s{index}.tif"
+        make_tiff(path, index, shape=(1, 512, 640), blockxsize=64, blockysize=64)
+        with rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE=size), rasterio.open(path, "r+") as file:
+            file.build_overviews([2], rasterio.enums.Resampling.nearest)
+        age(path)
+    with pytest.raises(ConformError, match="chunk shape \\(128 x 128, not 64 x 64\\)"):
+        plan_stack(scan([tmp_path], overviews=True).headers, levels=[1])
+
+
 def test_names_that_clash_are_refused(tmp_path: Path) -> None:
     make_archive(tmp_path, 2)
     headers = with_keys(scan([tmp_path]).headers, {"x": 1, "band": "y"}, {"x": 2, "band": "x"})

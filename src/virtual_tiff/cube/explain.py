@@ -15,7 +15,7 @@ from virtual_tiff.cube.describe import find_readers
 BYTES_PER_REFERENCE: Final = 15
 """What a reference takes in a repository: about 10 bytes in manifests and 4 in the transaction log.
 
-Measured with Icechunk 2.3 on a million references.
+Measured with Icechunk 2.3: 15 for a million references, 11 for 131,072 references to 8 files.
 """
 
 MAP_TILE: Final = 256

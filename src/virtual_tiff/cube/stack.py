@@ -17,6 +17,7 @@ from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.mosaic import Cell, Footprint, Tile, check_blocks, check_overlaps, lay_out
 from virtual_tiff.cube.select import Span, crop, find_span
 from virtual_tiff.cube.shared import shared_conventions
+from virtual_tiff.cube.traits import array_traits
 from virtual_tiff.cube.views import StackOptions, View, axis_keys, check_names, footprint, variables_of, views_of
 from virtual_tiff.errors import ConformError
 from virtual_tiff.geo.conventions import Conventions, mask_conventions
@@ -103,9 +104,28 @@ def stack(
     exposed = span.on(grid)
     _check_points(headers, exposed, level)
     for variable in variables:
+        _check_alike(variable.views)
         check_blocks(variable.tiles, exposed)
         check_overlaps(variable.tiles, axes.tell)
     return _group(headers, variables, axes, options, path=path, grid=grid, span=span)
+
+
+def _check_alike(views: Sequence[View]) -> None:
+    """Refuse overviews and masks that differ, which the traits of their files do not say."""
+    first, *others = views
+    for view in others:
+        one, two = first.array, view.array
+        if (one.dtype, one.chunk_shape, one.codecs) == (two.dtype, two.chunk_shape, two.codecs) and (
+            (one.dimension_names, one.shape[:-2], one.last_rows, repr(one.fill_value))
+            == (two.dimension_names, two.shape[:-2], two.last_rows, repr(two.fill_value))
+        ):
+            continue
+        before, after = array_traits(one), array_traits(two)
+        fields = (key for key in before | after if key != "size" and before.get(key) != after.get(key))
+        listed = ", ".join(f"{key} ({after.get(key, 'none')}, not {before.get(key, 'none')})" for key in fields)
+        names = short_names([first.header.place.plain, view.header.place.plain])
+        found = f"{view.variable} of {names[1]} differs from that of {names[0]} in {listed}"
+        raise ConformError(found, feature="conform", hint="Publish them as separate cubes.")
 
 
 def _check_points(headers: Sequence[FileHeader], exposed: Footprint, level: int | None) -> None:

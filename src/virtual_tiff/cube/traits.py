@@ -17,10 +17,10 @@ _MAX_TEXT: Final = 120
 
 def find_traits(array: VirtualArray, geo: GeoReference, metadata: RasterMetadata) -> dict[str, str]:
     """Return the traits of one file by field; files that agree in all of them can be one array."""
-    return _array_traits(array) | _geo_traits(geo) | _value_traits(geo, metadata)
+    return array_traits(array) | _geo_traits(geo) | _value_traits(geo, metadata)
 
 
-def _array_traits(array: VirtualArray) -> dict[str, str]:
+def array_traits(array: VirtualArray) -> dict[str, str]:
     """Everything in the array's metadata, the configuration of its codecs field by field."""
     bands = array.shape[:-2]
     traits = {
