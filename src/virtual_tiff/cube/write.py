@@ -20,6 +20,9 @@ from virtual_tiff.errors import TargetError
 MANIFEST_REFERENCES: Final = 20_000
 """References per manifest: few enough that the first lookup in a manifest takes milliseconds."""
 
+MAX_MANIFESTS: Final = 32
+"""Manifests per array when it is made: a commit costs about 33 ns for each reference *and* manifest."""
+
 
 def joined(*parts: str) -> str:
     """The path of a node below others; the root is empty."""
@@ -137,11 +140,12 @@ def split_sizes(array: ArrayPlan) -> tuple[int, ...]:
     All chunks of a file stay together as far as possible, and the new dimension is cut into runs of a fixed
     length, so that an append touches only the last manifest.
     """
+    references = max(MANIFEST_REFERENCES, math.prod(array.template.grid) // MAX_MANIFESTS)
     inner = list(array.template.grid[1:])
-    while math.prod(inner) > MANIFEST_REFERENCES:
+    while math.prod(inner) > references:
         longest = int(np.argmax(inner))
         inner[longest] = -(-inner[longest] // 2)
-    return max(1, MANIFEST_REFERENCES // math.prod(inner)), *inner
+    return max(1, references // math.prod(inner)), *inner
 
 
 def below(groups: Sequence[GroupPlan], path: str) -> tuple[GroupPlan, ...]:
