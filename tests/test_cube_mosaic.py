@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import rasterio
 import rasterio.merge
+import rioxarray  # noqa: F401 (the accessor)
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +21,7 @@ from rasterio.transform import from_origin
 
 from tests.archives import make_tiff
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.mosaic import (
     Footprint,
@@ -119,8 +123,6 @@ def test_a_modis_grid_through_time(tmp_path: Path) -> None:
             nodata=-1,
             transform=from_origin(*corner, size, size),
         )
-    from datetime import UTC, datetime
-
     headers = scan([tmp_path / "a"]).headers
     plan = plan_stack(
         headers, mosaic=True, time=lambda url: datetime(2024, 1, 1 + int(url.split("/t")[-1][0]), tzinfo=UTC)
@@ -134,6 +136,29 @@ def test_a_modis_grid_through_time(tmp_path: Path) -> None:
                 expected[96 * (v - 4) : 96 * (v - 3), 96 * (h - 18) : 96 * (h - 17)] = file.read(1)
         assert np.array_equal(seen[time], expected)
     assert plan.references == len(present) * 6
+
+
+@pytest.mark.parametrize("turned", [Affine.scale(10.0, 10.0), Affine.rotation(30.0) @ Affine.scale(10.0, -10.0)])
+def test_grids_that_are_not_north_up(turned: Affine, tmp_path: Path) -> None:
+    base = Affine.translation(WEST, NORTH) @ turned
+    paths = make_tiles(
+        tmp_path / "a",
+        {"a": {"transform": base @ Affine.translation(64, 96)}, "b": {"transform": base @ Affine.translation(0, 96)}},
+    )
+    plan = plan_stack(scan([tmp_path / "a"]).headers, mosaic=True)
+    one, two = (rasterio.open(path).read(1) for path in paths)
+    assert np.array_equal(pixels_of(plan, tmp_path), np.concatenate([two, one], axis=1))
+    found = plan.groups[0].attributes["spatial:transform"]
+    assert Affine(*found).almost_equals(base @ Affine.translation(0, 96), 1e-6)
+
+
+def test_pixels_without_an_extent_lie_nowhere(tmp_path: Path) -> None:
+    make_tiles(tmp_path / "a", {"a": tile_at(0, 0), "b": tile_at(64, 0)})
+    flat = Affine(10.0, 10.0, WEST, 10.0, 10.0, NORTH)
+    headers = [replace(one, geo=replace(one.geo, transform=flat)) for one in scan([tmp_path / "a"]).headers]
+    with pytest.raises(ConformError) as caught:
+        plan_stack(headers, mosaic=True)
+    assert caught.value.feature == "overlap"
 
 
 def test_an_area_of_a_mosaic_leaves_out_files(tmp_path: Path) -> None:
@@ -207,8 +232,6 @@ def test_what_cannot_be_one_array_is_refused_by_name(name: str, tmp_path: Path) 
 
 
 def test_rectilinear_tiles_are_refused(tmp_path: Path) -> None:
-    from virtual_tiff.chunks import ChunkOptions
-
     strips: dict[str, Any] = {"tiled": False, "blockysize": 16, "shape": (1, 90, 64)}
     make_tiles(tmp_path / "a", {"a": tile_at(0, 0, **strips), "b": tile_at(0, 90, **strips)})
     headers = scan([tmp_path / "a"], options=ChunkOptions(short_strips="rectilinear")).headers

@@ -72,6 +72,8 @@ def footprint(header: FileHeader, level: int | None = None) -> Footprint:
     """The ground that an image covers, at one of its levels; its own size when no level is named."""
     height, width = header.array.shape[-2:]
     transform = header.geo.transform
+    if transform is not None and transform.is_degenerate:  # pixels without an extent lie nowhere
+        transform = None
     if level is None:
         return Footprint(transform, height, width)
     own_height, own_width = header.levels[level].shape[-2:]
