@@ -31,6 +31,7 @@ from tests.servers import FaultServer
 from virtual_tiff import VirtualTIFF
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.publish import publish
+from virtual_tiff.cube.scan import CONCURRENCY
 
 LATENCY: Final = 0.02
 _COUNTED: Final = 4
@@ -148,9 +149,11 @@ def run_here(work: Work, urls: list[str], target: Path) -> Sample:
     """Run a contender in this process."""
     icechunk.set_logs_filter("error")  # it warns that local repositories are not for concurrent writers
     sample = clocked(lambda: work(urls, target))
+    memory = peak_memory()
     repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(target)))
-    assert len(repository.readonly_session("main").all_virtual_chunk_locations()) >= len(urls)
-    return Sample(sample.wall, sample.cpu, peak_memory())
+    manifests = repository.list_manifest_files(repository.lookup_branch("main"))
+    assert sum(manifest.num_chunk_refs for manifest in manifests) >= len(urls)
+    return Sample(sample.wall, sample.cpu, memory)
 
 
 # Contenders
@@ -192,19 +195,20 @@ def theirs_append(urls: list[str], target: Path) -> None:
 def _virtual(urls: list[str]) -> xr.Dataset:
     root = _root(urls[0])
     store: Any = HTTPStore(root, client_options={"allow_http": True}) if root.startswith("http") else LocalStore()
-    dataset: xr.Dataset = open_virtual_mfdataset(
-        urls,
-        registry=ObjectStoreRegistry({root.rstrip("/") if root.startswith("http") else "file://": store}),
-        parser=VirtualTIFF(ifd=0),
-        parallel=ThreadPoolExecutor,
-        combine="nested",
-        concat_dim="item",
-        coords="minimal",
-        compat="override",
-        join="override",
-        data_vars=["band_data"],
-        combine_attrs="override",
-    )
+    with ThreadPoolExecutor(CONCURRENCY) as threads:
+        dataset: xr.Dataset = open_virtual_mfdataset(
+            urls,
+            registry=ObjectStoreRegistry({root.rstrip("/") if root.startswith("http") else "file://": store}),
+            parser=VirtualTIFF(ifd=0),
+            parallel=threads,
+            combine="nested",
+            concat_dim="item",
+            coords="minimal",
+            compat="override",
+            join="override",
+            data_vars=["band_data"],
+            combine_attrs="override",
+        )
     return dataset
 
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from obstore.store import HTTPStore
 
-from benchmarks import headers, reads, references
+from benchmarks import cube, headers, reads, references
 from benchmarks.__main__ import KERNEL_SECONDS, main
 from benchmarks.measure.files import make_cogs, make_tiled
 from benchmarks.measure.machine import describe_machine, peak_memory, peer
@@ -155,3 +155,14 @@ def test_the_machine_is_described() -> None:
     assert int(described["processors"]) > 0
     assert peak_memory() > 10e6
     assert peer("a_module_that_nobody_has") is None
+
+
+def test_cube_prints_its_tables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = cube.Size(cogs=2, files=2, side=3, peers=True, cubes=(3,), added=2, rounds=1)
+    monkeypatch.setitem(cube.SIZES, "small", tiny)
+    monkeypatch.setattr(cube, "_apart", cube.run_here)  # processes of their own take long to start
+    assert main(["--only", "cube", "--size", "small", "--json"]) == 0
+    tables = json.loads(capsys.readouterr().out)["cube"]
+    assert [[row["name"] for row in table["rows"]] for table in tables] == [["virtual_tiff", "VirtualiZarr"]] * 3
+    assert "requests per file: virtual_tiff 1.0" in tables[0]["title"]
+    assert [table["rows"][0]["count"] for table in tables] == [2, 18, 2]
