@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from virtual_tiff.cube.hrefs import bad_catalog, gdal_name, resolve_href
 from virtual_tiff.cube.item import SourceItem
 from virtual_tiff.cube.stac import stac_items
 from virtual_tiff.cube.times import as_utc, decode_time, parse_time
-from virtual_tiff.errors import FormatError, LimitError, UsageError
+from virtual_tiff.errors import FormatError, LimitError, UsageError, VirtualTiffError
 
 MAX_ROWS: Final = 20_000_000
 LOCATION: Final = "location"
@@ -69,27 +70,49 @@ def table_items(
     kept = tuple(properties)
     try:
         table = pq.ParquetFile(pa.py_buffer(content))
+        _check_rows(table, url)
         columns = table.schema_arrow.names
-        if table.metadata.num_rows > MAX_ROWS:
-            found = f"the catalogue has {table.metadata.num_rows} rows, more than {MAX_ROWS}"
-            raise LimitError(found, feature="limit-catalog", url=url, hint="Split it into several.")
-        field = location_field or LOCATION
-        if field.startswith("assets.") and field.endswith(".href") and "assets" in columns:
-            choice = AssetChoice(names=(field.removeprefix("assets.").removesuffix(".href"),))
-            field = ""
-        if "assets" in columns and (location_field is None or not field):
-            rows = _rows(table, [name for name in (*_TOP, *_PROPERTIES, *kept) if name in columns])
-            items = (_stac_item(row, (*_PROPERTIES, *kept), url) for row in rows)
-            return stac_items(items, choice=choice, base=url, url=url, properties=kept)
-        if field not in columns:
-            found = f"the tile index has no column {field!r}; it has {', '.join(map(repr, columns[:40]))}"
-            raise UsageError(found, feature="usage", url=url, hint="Name it with location_field=.")
-        wanted = dict.fromkeys([field, *(name for name in ("datetime", *kept) if name in columns)])
-        return [_tile(row, field, kept, url) for row in _rows(table, list(wanted))]
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, pa.ArrowException) or type(error) is OSError:
-            raise bad_catalog(f"it is no usable Parquet ({str(error)[:120]})", url) from error
+        if "assets" in columns and (asset := _asset_of(location_field)) is not None:
+            chosen = AssetChoice(names=(asset,)) if asset else choice
+            return _stac_items(table, columns, url, choice=chosen, kept=kept)
+        return _tiles(table, columns, url, field=location_field or LOCATION, kept=kept)
+    except VirtualTiffError:
         raise
+    except Exception as error:  # pyarrow raises many kinds when a file is damaged
+        raise bad_catalog(f"it is no usable Parquet ({str(error)[:120]})", url) from error
+
+
+def _check_rows(table: pq.ParquetFile, url: str) -> None:
+    if table.metadata.num_rows > MAX_ROWS:
+        found = f"the catalogue has {table.metadata.num_rows} rows, more than {MAX_ROWS}"
+        raise LimitError(found, feature="limit-catalog", url=url, hint="Split it into several.")
+
+
+def _asset_of(location_field: str | None) -> str | None:
+    """The asset in ``assets.NAME.href``; empty when no column is given; None for another column."""
+    if location_field is None:
+        return ""
+    match = re.fullmatch(r"assets\.(.+)\.href", location_field)
+    return None if match is None else match[1]
+
+
+def _stac_items(
+    table: pq.ParquetFile, columns: list[str], url: str, *, choice: AssetChoice | None, kept: tuple[str, ...]
+) -> list[SourceItem]:
+    stated = (*_PROPERTIES, *kept)
+    rows = _rows(table, [name for name in dict.fromkeys((*_TOP, *stated)) if name in columns])
+    items = (_stac_item(row, stated, url) for row in rows)
+    return stac_items(items, choice=choice, base=url, url=url, properties=kept)
+
+
+def _tiles(
+    table: pq.ParquetFile, columns: list[str], url: str, *, field: str, kept: tuple[str, ...]
+) -> list[SourceItem]:
+    if field not in columns:
+        found = f"the tile index has no column {field!r}; it has {', '.join(map(repr, columns[:40]))}"
+        raise UsageError(found, feature="usage", url=url, hint="Name it with location_field=.")
+    wanted = dict.fromkeys([field, *(name for name in ("datetime", *kept) if name in columns)])
+    return [_tile(row, field, kept, url) for row in _rows(table, list(wanted))]
 
 
 def _rows(table: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
