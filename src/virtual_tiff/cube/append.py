@@ -66,9 +66,16 @@ class _Cube:
     group: str
     batch: int
     message: str | None
+    seen: dict[str, tuple[Mapping[str, Any], Rows]] = field(default_factory=dict)
 
     def state(self, session: icechunk.Session) -> tuple[Mapping[str, Any], Rows]:
-        """How the cube was made, and its ledger."""
+        """How the cube was made, and its ledger; each snapshot is read once."""
+        if session.snapshot_id not in self.seen:
+            self.seen.clear()
+            self.seen[session.snapshot_id] = self._read(session)
+        return self.seen[session.snapshot_id]
+
+    def _read(self, session: icechunk.Session) -> tuple[Mapping[str, Any], Rows]:
         try:
             recipe = read_recipe(session.store, self.group)
         except FileNotFoundError as error:
@@ -187,7 +194,7 @@ async def _find_unknown(places: Sequence[Location], rows: Rows, concurrency: int
     gate = asyncio.Semaphore(concurrency)
 
     async def is_known(place: Location) -> bool:
-        row = rows.by_url.get(place.url)
+        row = rows.at(place.url)
         if row is None:
             return False
         async with gate:
@@ -250,10 +257,12 @@ def _todo(cube: _Cube, session: icechunk.Session, headers: Sequence[FileHeader])
 def _write(cube: _Cube, headers: Sequence[FileHeader]) -> _Done:
     """Commit part by part, and begin a part again when another writer was faster."""
     done = _Done()
+    headers = list(headers)
     tries = 0
     while True:
         try:
-            if not _write_part(cube, headers, done):
+            headers = _write_part(cube, headers, done)
+            if not headers:
                 return done
         except icechunk.ConflictError:
             tries += 1
@@ -263,21 +272,22 @@ def _write(cube: _Cube, headers: Sequence[FileHeader]) -> _Done:
             tries = 0
 
 
-def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> bool:
-    """Commit as many of the files that the cube lacks as fit into one batch; False when there are none."""
+def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list[FileHeader]:
+    """Commit as many of the files that the cube lacks as fit into one batch, and return the others."""
     storage = repository_storage(cube.place).make()
     with writing(cube.place):
         repository = icechunk.Repository.open(storage)
         todo, _ = _todo(cube, repository.readonly_session("main"), headers)
         if not todo:
-            return False
+            return []
         known = repository.config.virtual_chunk_containers or {}
         containers = containers_for((header.place for header in todo), known)
         session = configured(storage, (), containers).writable_session("main")
         recipe, rows = cube.state(session)
-        todo = _first_batch([header for header in todo if not rows.has(header)], cube.batch)
-        if not todo:
-            return False
+        lacking = [header for header in todo if not rows.has(header)]
+        if not lacking:
+            return []
+        todo = _first_batch(lacking, cube.batch)
         _check(cube, recipe, todo)
         fits, part = _fit(cube, session, recipe, todo, rows)
         for fit in fits:
@@ -287,7 +297,7 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> bool
         metadata = {
             "files": len(todo),
             "references": part.references,
-            "sources": len(rows.by_url) + len(part.added),
+            "sources": len(rows) + len(part.added),
         }
         part.snapshots.append(session.commit(cube.message or _message(part, todo), metadata))
         configured(storage, (), containers)
@@ -295,7 +305,7 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> bool
         getattr(done, name).extend(getattr(part, name))
     done.late += part.late
     done.references += part.references
-    return True
+    return lacking[len(todo) :]
 
 
 def _first_batch(headers: Sequence[FileHeader], limit: int) -> list[FileHeader]:

@@ -130,15 +130,39 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The ledger in a repository, by URL and by item."""
+    """The ledger in a repository: its columns by name, and the number of each URL's row.
 
-    by_url: Mapping[str, Row]
-    by_item: Mapping[str, Row]
+    ``items`` are the numbers of the rows of items that have one file each.
+    """
+
+    columns: Mapping[str, npt.NDArray[Any]]
+    urls: Mapping[str, int]
+    items: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.urls)
+
+    def at(self, url: str) -> Row | None:
+        """The row of a URL."""
+        number = self.urls.get(url)
+        return None if number is None else self._row(number)
 
     def find(self, header: FileHeader) -> Row | None:
         """The row of a file, or of an older version of its item with another URL."""
-        found = self.by_url.get(header.url)
-        return self.by_item.get(header.item_id) if found is None and header.item_id else found
+        number = self.urls.get(header.url)
+        if number is None and header.item_id:
+            number = self.items.get(header.item_id)
+        return None if number is None else self._row(number)
+
+    def label(self, header: FileHeader) -> str:
+        """The label of a file, empty for one that is not there."""
+        row = self.find(header)
+        return "" if row is None else row.label
+
+    def _row(self, number: int) -> Row:
+        value = {name: column[number] for name, column in self.columns.items()}
+        identity = Identity(str(value["etag"]), int(value["size"]), int(value["last_modified"]))
+        return Row(number, str(value["url"]), str(value["item_id"]), str(value["label"]), identity)
 
     def has(self, header: FileHeader) -> bool:
         """Whether this very version of a file is there."""
@@ -164,14 +188,12 @@ def read_recipe(store: IcechunkStore, group: str) -> Mapping[str, Any] | None:
 def read_rows(store: IcechunkStore, group: str) -> Rows:
     """Read the ledger in a repository."""
     names = ("url", "item_id", "label", "etag", "size", "last_modified")
-    columns = [np.asarray(_column(store, group, name)[:]).tolist() for name in names]
-    rows = [
-        Row(number, url, item_id, label, Identity(etag, size, changed))
-        for number, (url, item_id, label, etag, size, changed) in enumerate(zip(*columns, strict=True))
-    ]
-    counts = Counter(row.item_id for row in rows)
-    single = {row.item_id: row for row in rows if row.item_id and counts[row.item_id] == 1}
-    return Rows({row.url: row for row in rows}, single)
+    columns = {name: np.asarray(_column(store, group, name)[:]) for name in names}
+    urls = {url: number for number, url in enumerate(columns["url"].tolist())}
+    items = columns["item_id"].tolist()
+    counts = Counter(item for item in items if item)
+    single = {item: number for number, item in enumerate(items) if counts[item] == 1} if counts else {}
+    return Rows(columns, urls, single)
 
 
 def update_rows(
@@ -185,7 +207,7 @@ def update_rows(
         for index, row in enumerate(old):
             if row is not None:
                 array[row.number : row.number + 1] = column.values[index : index + 1]
-        extend(array, column.values[fresh], len(rows.by_url))
+        extend(array, column.values[fresh], len(rows))
 
 
 def extend(array: zarr.Array[Any], values: npt.NDArray[Any], first: int) -> None:

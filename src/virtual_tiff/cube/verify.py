@@ -355,7 +355,7 @@ def _note_times(place: Location, group: str, urls: Sequence[str], concurrency: i
         same = [header for header in headers if rows.has(header)]
         if not same:
             return ()
-        update_rows(session.store, group.strip("/"), rows, same, [rows.by_url[header.url].label for header in same])
+        update_rows(session.store, group.strip("/"), rows, same, [rows.label(header) for header in same])
         return (session.commit(f"Verify: {len(same)} touched sources accepted"),)
 
 
