@@ -137,9 +137,7 @@ def test_variants_of_datetime_tags(text: str, moment: datetime) -> None:
     assert tag_time({"TIFFTAG_DATETIME": text}, url="a.tif") == moment
 
 
-@pytest.mark.parametrize(
-    "text", ["", "    :  :     :  :  ", "0000:00:00 00:00:00", "05/01/2004", "2004:01-05", "x"]
-)
+@pytest.mark.parametrize("text", ["", "    :  :     :  :  ", "0000:00:00 00:00:00", "05/01/2004", "2004:01-05", "x"])
 def test_a_datetime_tag_without_a_moment_names_file_and_tag(text: str) -> None:
     with pytest.raises(FormatError, match="bad-time") as caught:
         tag_time({"TIFFTAG_DATETIME": text}, url="s3://b/a.tif")
@@ -225,9 +223,7 @@ def test_values_are_unique_and_in_natural_order() -> None:
     assert texts("B10", "B2", "B2", "B8A", "B8") == ("B2", "B8", "B8A", "B10")
     assert Axis.of("a", ["c", "a", "c"], ordered=False).values == ("c", "a")
     assert Axis.of("a", [2, 0.5]).kind == "number"
-    assert Axis.of(
-        "time", [at(2020, 1, 1), datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=2)))]
-    ).values == (
+    assert Axis.of("time", [at(2020, 1, 1), datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=2)))]).values == (
         at(2019, 12, 31, 22),
         at(2020, 1, 1),
     )
@@ -244,9 +240,7 @@ def test_an_axis_needs_a_value() -> None:
         Axis.of("a", [])
 
 
-@pytest.mark.parametrize(
-    "value", [None, True, float("nan"), float("inf"), 2**63, b"x", np.datetime64("NaT", "s"), [1]]
-)
+@pytest.mark.parametrize("value", [None, True, float("nan"), float("inf"), 2**63, b"x", np.datetime64("NaT", "s"), [1]])
 def test_what_is_no_coordinate_is_refused(value: object) -> None:
     with pytest.raises(ConformError, match="is no coordinate"):
         axis_value(value, "a")
@@ -323,9 +317,7 @@ def test_clashes_name_place_and_files() -> None:
 
 def test_functions_give_one_value_or_several() -> None:
     assert called_coordinates(len, "abc", url="a.tif", name="n") == {"n": 3}
-    assert called_coordinates(lambda _: {"time": date(2020, 1, 1)}, None, url="a.tif") == {
-        "time": at(2020, 1, 1)
-    }
+    assert called_coordinates(lambda _: {"time": date(2020, 1, 1)}, None, url="a.tif") == {"time": at(2020, 1, 1)}
     with pytest.raises(ConformError) as caught:
         called_coordinates(lambda _: None, None, url="a.tif")
     assert caught.value.url == "a.tif"
@@ -472,18 +464,14 @@ def test_many_names_are_read_at_once_and_the_first_failures_are_listed() -> None
 
 
 @given(NAMES, MOMENTS, NAMES, st.integers(0, 999))
-def test_names_that_were_made_from_values_give_them_back(
-    tile: str, moment: datetime, band: str, n: int
-) -> None:
+def test_names_that_were_made_from_values_give_them_back(tile: str, moment: datetime, band: str, n: int) -> None:
     moment = moment.replace(microsecond=0)
     url = f"s3://b/{moment.year:04}/{tile}_{moment.year:04}{moment:%m%dT%H%M%S}_{n:03}_{band}.tif"
     pattern = Pattern("{time:%Y}/{tile}_{time:%Y%m%dT%H%M%S}_{n:3d}_{band}.tif")
     assert pattern.coordinates_of(url) == {"time": moment, "tile": tile, "n": n, "band": band}
 
 
-PARTS = st.sampled_from(
-    ["{a}", "{b}", "{a:d}", "{n:2d}", "{r:[ab]*}", "_", "1", "a", "/", "*", "**", "**/", "b1"]
-)
+PARTS = st.sampled_from(["{a}", "{b}", "{a:d}", "{n:2d}", "{r:[ab]*}", "_", "1", "a", "/", "*", "**", "**/", "b1"])
 
 
 def all_readings(parts: list[str], path: str) -> set[tuple[str, ...]]:
@@ -548,12 +536,8 @@ def test_patterns_agree_with_a_plain_matcher(parts: list[str], path: str) -> Non
     assert len(readings) <= 1
 
 
-@pytest.mark.parametrize(
-    "name", ["_" * 250 + ".tif", "a" * 4000 + ".tif", "1_" * 2000 + ".tif", "/" * 4000 + ".tif"]
-)
-@pytest.mark.parametrize(
-    "pattern", ["{a}_{b}_{c}_{d}_{e}_{f}.tif", "**_**_{n:d}*{m:d}.tif", "{a:.*}{b:x+}_{c}.tif"]
-)
+@pytest.mark.parametrize("name", ["_" * 250 + ".tif", "a" * 4000 + ".tif", "1_" * 2000 + ".tif", "/" * 4000 + ".tif"])
+@pytest.mark.parametrize("pattern", ["{a}_{b}_{c}_{d}_{e}_{f}.tif", "**_**_{n:d}*{m:d}.tif", "{a:.*}{b:x+}_{c}.tif"])
 def test_hostile_names_take_no_long_time(pattern: str, name: str) -> None:
     compiled = Pattern(pattern)
     start = time.perf_counter()

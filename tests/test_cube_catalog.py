@@ -68,9 +68,7 @@ def feature(caught: pytest.ExceptionInfo[VirtualTiffError]) -> str:
 
 def test_an_item_with_all_that_it_states() -> None:
     bands = [{"name": "r", "nodata": "nan"}, {"name": "g", "raster:scale": 0.5}]
-    red = asset(
-        "s3://b/red.tif", "data", bands=bands, nodata=0, **{"proj:shape": [20, 30], "raster:offset": -1}
-    )
+    red = asset("s3://b/red.tif", "data", bands=bands, nodata=0, **{"proj:shape": [20, 30], "raster:offset": -1})
     own = {
         "datetime": "2024-01-03T15:30:01.5+02:00",
         "start_datetime": "2024-01-03",
@@ -105,9 +103,7 @@ def test_an_item_with_all_that_it_states() -> None:
 
 def test_older_extensions_are_read() -> None:
     old = {"eo:bands": [{"name": "B04"}], "raster:bands": [{"nodata": 2**64 - 1, "scale": 0.1, "offset": 3}]}
-    (found,) = read_catalog(
-        item({"a": asset("a.tif", **old)}, properties={"datetime": None, "proj:epsg": 3035})
-    )
+    (found,) = read_catalog(item({"a": asset("a.tif", **old)}, properties={"datetime": None, "proj:epsg": 3035}))
     assert found.properties == {
         "proj:code": "EPSG:3035",
         "raster:nodata": (2**64 - 1,),
@@ -212,11 +208,7 @@ def test_objects_of_pystac() -> None:
 @pytest.mark.parametrize("name", ["one.json", "one.geojson", "items.ndjson"])
 def test_documents_on_disk(name: str, tmp_path: Path) -> None:
     single = item(links=[])
-    text = (
-        json.dumps(single, indent=1)
-        if name != "items.ndjson"
-        else f"{json.dumps(single)}\n{json.dumps(single)}\n"
-    )
+    text = json.dumps(single, indent=1) if name != "items.ndjson" else f"{json.dumps(single)}\n{json.dumps(single)}\n"
     (tmp_path / name).write_text("\ufeff" + text, "utf-8")
     found = read_catalog(tmp_path / name)
     assert {one.href for one in found} == {str(tmp_path / "red.tif")}
@@ -258,9 +250,7 @@ def test_what_lists_no_files_or_not_all_is_refused(document: dict[str, Any], wor
         read_catalog(document)
 
 
-@pytest.mark.parametrize(
-    "document", [{}, {"assets": []}, collection(), [], [1], 7, None, b"x", {"type": "Feature"}]
-)
+@pytest.mark.parametrize("document", [{}, {"assets": []}, collection(), [], [1], 7, None, b"x", {"type": "Feature"}])
 def test_what_is_no_item_is_refused(document: object) -> None:
     with pytest.raises((FormatError, SourceError)) as caught:
         read_catalog(document)
@@ -372,9 +362,7 @@ def test_a_choice_that_does_not_fit_lists_the_assets(choice: list[str]) -> None:
 
 def test_without_roles_one_tiff_is_clear_and_two_are_not() -> None:
     one = asset("a.tif")
-    assert [
-        found.asset for found in read_catalog(item({"a": one, "b": asset("b.png", kind="image/png")}))
-    ] == ["a"]
+    assert [found.asset for found in read_catalog(item({"a": one, "b": asset("b.png", kind="image/png")}))] == ["a"]
     with pytest.raises(UsageError, match=r"several TIFFs and none with the role 'data'.*'a'.*'b'"):
         read_catalog(item({"a": one, "b": one}))
     with pytest.raises(UsageError, match="its assets are: none"):
@@ -393,8 +381,7 @@ def test_items_without_the_asset_are_skipped_when_that_is_asked_for() -> None:
 def test_alternate_locations() -> None:
     red = asset("https://h/a.tif", "data", alternate={"s3": {"href": "s3://b/a.tif"}, "bad": 3})
     hrefs = {
-        name: read_catalog(item({"red": red}), assets=[f"alternate:{name}"])[0].href
-        for name in ("s3", "bad", "x")
+        name: read_catalog(item({"red": red}), assets=[f"alternate:{name}"])[0].href for name in ("s3", "bad", "x")
     }
     assert hrefs == {"s3": "s3://b/a.tif", "bad": "https://h/a.tif", "x": "https://h/a.tif"}
 
@@ -559,9 +546,7 @@ def timestamps(texts: list[str | None], unit: str, zone: str | None) -> pa.Array
         ("json", None, ".1"),
     ],
 )
-def test_a_table_gives_what_its_items_give(
-    unit: str, zone: str | None, decimals: str, tmp_path: Path
-) -> None:
+def test_a_table_gives_what_its_items_give(unit: str, zone: str | None, decimals: str, tmp_path: Path) -> None:
     items = some_items()
     for one in items[:2]:
         one["properties"]["datetime"] = f"2024-01-03T15:30:01{decimals}Z"
@@ -599,9 +584,7 @@ def test_assets_of_a_table_are_chosen(tmp_path: Path) -> None:
     path = tmp_path / "items.parquet"
     pq.write_table(stac_table([item(MANY), item(MANY, id="two")]), path)
     assert [found.asset for found in read_catalog(path, assets=["B10", "visual"])] == ["B10", "visual"] * 2
-    assert [found.asset for found in read_catalog(path, location_field="assets.visual.href")] == [
-        "visual"
-    ] * 2
+    assert [found.asset for found in read_catalog(path, location_field="assets.visual.href")] == ["visual"] * 2
     with pytest.raises(UsageError, match="'thumb'"):
         read_catalog(path, assets=["B3"])
 
@@ -645,9 +628,7 @@ def test_a_table_of_something_else_lists_its_columns(tmp_path: Path) -> None:
 
 def gti(tmp_path: Path, body: str = "", index: str = "index.parquet") -> Path:
     path = tmp_path / "mosaic.gti"
-    path.write_text(
-        f"<GDALTileIndexDataset><IndexDataset>{index}</IndexDataset>{body}</GDALTileIndexDataset>"
-    )
+    path.write_text(f"<GDALTileIndexDataset><IndexDataset>{index}</IndexDataset>{body}</GDALTileIndexDataset>")
     return path
 
 

@@ -75,9 +75,7 @@ def written(folder: Path, text: str) -> Path:
 def drawn(path: Path, **options: Any) -> npt.NDArray[Any]:
     """Draw a mosaic from nothing but the list of its files, whose pixels rasterio reads."""
     with rasterio.open(path) as mosaic:
-        canvas = np.zeros(
-            mosaic.shape if mosaic.count == 1 else (mosaic.count, *mosaic.shape), mosaic.dtypes[0]
-        )
+        canvas = np.zeros(mosaic.shape if mosaic.count == 1 else (mosaic.count, *mosaic.shape), mosaic.dtypes[0])
         if mosaic.nodata is not None:
             canvas[:] = mosaic.nodata
     canvas = canvas.reshape(-1, *canvas.shape[-2:])
@@ -146,9 +144,7 @@ def test_a_vrt_that_gdal_has_written(tiles: Path) -> None:
     [
         "<SimpleSource><SourceFilename relativeToVRT='1'>t/a.tif</SourceFilename></SimpleSource>",
         source("t/a.tif", extra="<OpenOptions><OOI key='NUM_THREADS'>2</OOI></OpenOptions>"),
-        source(
-            "t/a.tif", kind="ComplexSource", extra="<ScaleOffset>0</ScaleOffset><ScaleRatio>1</ScaleRatio>"
-        ),
+        source("t/a.tif", kind="ComplexSource", extra="<ScaleOffset>0</ScaleOffset><ScaleRatio>1</ScaleRatio>"),
         source("t/a.tif", kind="ComplexSource", extra="<NODATA>0</NODATA>") + "<NoDataValue>0</NoDataValue>",
         source("t/a.tif").replace("<SimpleSource>", '<SimpleSource resampling="cubic">'),
         source("t/a.tif", at=(0.0004, -0.0004), of=(0.0001, 0, 6, 4)),
@@ -182,10 +178,7 @@ def test_forms_of_sources_that_change_no_pixel(text: str, tiles: Path) -> None:
         (vrt(source("t/a.tif", kind="ComplexSource", extra="<SrcMin>0</SrcMin>")), "SrcMin"),
         (vrt(source("t/a.tif", kind="ComplexSource", extra="<NODATA>3</NODATA>")), "nodata value 3"),
         (
-            vrt(
-                source("t/a.tif", kind="ComplexSource", extra="<NODATA>3</NODATA>")
-                + "<NoDataValue>nan</NoDataValue>"
-            ),
+            vrt(source("t/a.tif", kind="ComplexSource", extra="<NODATA>3</NODATA>") + "<NoDataValue>nan</NoDataValue>"),
             "nodata value 3",
         ),
         (

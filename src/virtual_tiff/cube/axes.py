@@ -119,9 +119,7 @@ class Axis:
         for value in values:
             index = places.get(axis_value(value, self.name))
             if index is None:
-                raise ConformError(
-                    f"the axis {self.name!r} has no value {show_value(value)}", feature="conform"
-                )
+                raise ConformError(f"the axis {self.name!r} has no value {show_value(value)}", feature="conform")
             found.append(index)
         return np.array(found, np.int64)
 

@@ -160,9 +160,7 @@ def _read_gti(
     for tag in _SELECTING:
         if root.find(tag) is not None:
             found = f"the GTI selects its tiles by a query ({tag})"
-            raise UnsupportedError(
-                found, feature="catalog", url=url, hint="Write the selected tiles to Parquet."
-            )
+            raise UnsupportedError(found, feature="catalog", url=url, hint="Write the selected tiles to Parquet.")
     name = (root.findtext("IndexDataset") or "").strip()
     if not name:
         raise bad_catalog("it has no IndexDataset", url)
@@ -172,9 +170,7 @@ def _read_gti(
     content = read_bytes(place)
     if not content.startswith(b"PAR1"):
         raise _not_parquet(name, content, url)
-    items = table_items(
-        content, readable_url(place), choice=choice, location_field=field, properties=properties
-    )
+    items = table_items(content, readable_url(place), choice=choice, location_field=field, properties=properties)
     stated = _gti_values(root)
     return [replace(item, properties={**stated, **item.properties}) for item in items] if stated else items
 

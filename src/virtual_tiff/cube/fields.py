@@ -125,9 +125,7 @@ class Field:
         return (*bound[: self.slot], new, *bound[self.slot + 1 :])
 
 
-def _open_ends(
-    path: str, start: int, follow: str | None, *, least: int = 0, across: bool = False
-) -> Iterator[int]:
+def _open_ends(path: str, start: int, follow: str | None, *, least: int = 0, across: bool = False) -> Iterator[int]:
     """Where open text may end that has `least` characters: anywhere, or where `follow` comes next ("": the end)."""
     slash = -1 if across else path.find("/", start)
     first, last = start + least, len(path) if slash < 0 else slash
@@ -265,9 +263,7 @@ def _check_neighbours(text: str, parts: Sequence[Part]) -> None:
         if _is_open(left) and _is_open(right):
             hint = "Put something between them, or say what they may hold."
             raise _bad(text, "two of its fields touch, so that it is not clear where one ends", hint)
-        touching = [
-            part for part in (left, right) if isinstance(part, Field) and part.kind in ("number", "time")
-        ]
+        touching = [part for part in (left, right) if isinstance(part, Field) and part.kind in ("number", "time")]
         if len(touching) == 2 and any(part.kind == "number" and not part.digits for part in touching):
             hint = "Give it a width, as in {n:3d}."
             raise _bad(text, "a number is a full run of digits, and more digits follow or precede it", hint)

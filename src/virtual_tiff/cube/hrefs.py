@@ -122,9 +122,7 @@ def resolve_href(href: str, base: str | None, *, url: str | None = None) -> str:
     resolved = href if _SCHEME.match(href) else _join(href, base)
     if _is_local(resolved) and any(_is_remote(place) for place in (base, url)):
         found = f"a remote catalogue names the local file {resolved[:200]!r}"
-        raise UsageError(
-            found, feature="usage", url=url or base, hint="Copy the catalogue to a local disk first."
-        )
+        raise UsageError(found, feature="usage", url=url or base, hint="Copy the catalogue to a local disk first.")
     return resolved
 
 

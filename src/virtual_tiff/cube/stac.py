@@ -59,9 +59,7 @@ def stac_items(
     chosen = choice or AssetChoice()
     kept = tuple(properties)
     return [
-        file
-        for item in item_dicts(source, url)
-        for file in _item_files(item, chosen, base=base, url=url, kept=kept)
+        file for item in item_dicts(source, url) for file in _item_files(item, chosen, base=base, url=url, kept=kept)
     ]
 
 

@@ -119,8 +119,7 @@ def _rows(table: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]
     for batch in table.iter_batches(_BATCH, columns=columns):
         names = batch.schema.names
         plain = [
-            _moments(column) if pa.types.is_timestamp(column.type) else column.to_pylist()
-            for column in batch.columns
+            _moments(column) if pa.types.is_timestamp(column.type) else column.to_pylist() for column in batch.columns
         ]
         for values in zip(*plain, strict=True):
             yield dict(zip(names, values, strict=True))
@@ -146,9 +145,7 @@ def _stac_item(row: Mapping[str, Any], properties: Iterable[str], url: str) -> d
         "type": "Feature",
         "id": row.get("id") or "",
         "assets": {key: _present(_struct(asset, url)) for key, asset in assets.items() if asset is not None},
-        "links": [_present(link) for link in links if isinstance(link, Mapping)]
-        if isinstance(links, list)
-        else [],
+        "links": [_present(link) for link in links if isinstance(link, Mapping)] if isinstance(links, list) else [],
         "bbox": _bbox(row.get("bbox")),
         "properties": {name: row[name] for name in properties if row.get(name) is not None},
     }

@@ -25,9 +25,7 @@ MAX_SIZE: Final = 2**31 - 1
 
 _CLOSE: Final = 1e-3
 """Pixels by which a place may miss a whole number: rounding errors of the programs that write VRTs."""
-_PLAIN: Final = frozenset(
-    {"SourceFilename", "SourceBand", "SourceProperties", "SrcRect", "DstRect", "OpenOptions"}
-)
+_PLAIN: Final = frozenset({"SourceFilename", "SourceBand", "SourceProperties", "SrcRect", "DstRect", "OpenOptions"})
 _COMPLEX: Final = frozenset({"NODATA", "UseMaskBand", "ScaleOffset", "ScaleRatio"})
 _IDENTITY: Final = {"ScaleOffset": 0.0, "ScaleRatio": 1.0}
 _HARMLESS_OPTIONS: Final = frozenset({"NUM_THREADS"})
@@ -259,9 +257,7 @@ def _source_size(source: Element, mosaic: _Mosaic) -> tuple[int, int] | None:
     properties = source.find("SourceProperties")
     if properties is None or properties.get("RasterXSize") is None or properties.get("RasterYSize") is None:
         return None
-    return _whole(properties.get("RasterXSize"), mosaic.url), _whole(
-        properties.get("RasterYSize"), mosaic.url
-    )
+    return _whole(properties.get("RasterXSize"), mosaic.url), _whole(properties.get("RasterYSize"), mosaic.url)
 
 
 def _source_band(source: Element, mosaic: _Mosaic) -> int:
