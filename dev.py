@@ -195,9 +195,7 @@ def find_uv(python: Path | None) -> Path | None:
 def uv_settings() -> dict[str, str]:
     """Return the environment for uv, with the index of pip's configuration, where uv does not look."""
     env = dict(os.environ)
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     index = re.search(r"\.index-url='([^']+)'", done.stdout)
     if index:
         env.setdefault("UV_DEFAULT_INDEX", index.group(1))
@@ -207,9 +205,7 @@ def uv_settings() -> dict[str, str]:
 def make_venv(python: Path | None, uv: Path | None) -> None:
     """Make an empty ``.venv``; uv downloads a Python when none was found."""
     say(f"making .venv with {python or 'a Python that uv downloads'}")
-    if uv and attempt(
-        uv, "venv", "--quiet", "--clear", "--python", python or SUPPORTED[0], VENV, env=uv_settings()
-    ):
+    if uv and attempt(uv, "venv", "--quiet", "--clear", "--python", python or SUPPORTED[0], VENV, env=uv_settings()):
         return
     if python is None or not attempt(python, "-m", "venv", "--clear", VENV):
         command = f"python3 dev.py {' '.join(sys.argv[1:])}"
@@ -227,9 +223,7 @@ def install_with_pip(words: list[str]) -> None:
 
 def install_nginx() -> None:
     """Install nginx for the tests where that needs no password; without it they use a server in Python."""
-    found = shutil.which(
-        "nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    )
+    found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     if found or not shutil.which("apt-get") or os.name == "nt" or os.geteuid() != 0:
         return
     say("installing nginx for the tests")
@@ -269,10 +263,7 @@ def attempt(*words: object, quiet: bool = False, env: dict[str, str] | None = No
     command = [str(word) for word in words]
     try:
         return (
-            subprocess.run(
-                command, cwd=str(ROOT), env=env, check=False, stdout=output, stderr=output
-            ).returncode
-            == 0
+            subprocess.run(command, cwd=str(ROOT), env=env, check=False, stdout=output, stderr=output).returncode == 0
         )
     except OSError:
         return False

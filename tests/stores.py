@@ -80,9 +80,7 @@ class CountingStore:
         self._note(_range_call("get_range", path, start, end, length))
         return self.store.get_range(path, start=start, end=end, length=length)
 
-    async def get_range_async(
-        self, path: str, *, start: int, end: int | None = None, length: int | None = None
-    ) -> Any:
+    async def get_range_async(self, path: str, *, start: int, end: int | None = None, length: int | None = None) -> Any:
         self._note(_range_call("get_range", path, start, end, length))
         return await self.store.get_range_async(path, start=start, end=end, length=length)
 

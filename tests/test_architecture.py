@@ -244,9 +244,7 @@ def test_a_codec_does_not_load_what_a_reader_of_stores_may_not_have() -> None:
 def test_modules_are_small_and_named_for_a_subject() -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert not {str(path): count for path, count in lines.items() if count >= MAX_LINES}
-    assert not [
-        str(path) for path in lines if VAGUE_NAMES & set(path.relative_to(PACKAGE).with_suffix("").parts)
-    ]
+    assert not [str(path) for path in lines if VAGUE_NAMES & set(path.relative_to(PACKAGE).with_suffix("").parts)]
 
 
 def test_each_module_says_what_it_is() -> None:
@@ -269,11 +267,7 @@ def test_public_names_can_be_imported(name: str) -> None:
 
 def strings(tree: ast.Module) -> Iterator[str]:
     """All string constants of a module."""
-    return (
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
+    return (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def raised() -> Iterator[tuple[str, str, str]]:

@@ -70,9 +70,7 @@ def test_two_dimensions_may_be_added_one_after_the_other(tmp_path: Path) -> None
 
 def test_expanded_datasets_concatenate(tmp_path: Path) -> None:
     stack = [pixels_of(seed, 3) for seed in range(2)]
-    datasets = [
-        virtual_dataset(tmp_path / f"{i}.tif", pixels).expand_dims("time") for i, pixels in enumerate(stack)
-    ]
+    datasets = [virtual_dataset(tmp_path / f"{i}.tif", pixels).expand_dims("time") for i, pixels in enumerate(stack)]
     combined = xr.concat(datasets, dim="time")
     assert isinstance(combined["band_data"].data, TiffManifestArray)
     np.testing.assert_array_equal(reread(combined, tmp_path), np.moveaxis(np.stack(stack), -1, 1))

@@ -68,9 +68,7 @@ def test_broken_shims_are_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert (before, found) == (None, good / "python") or found == system
 
 
-def test_what_is_installed_already_is_not_installed_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_is_installed_already_is_not_installed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stamp = tmp_path / "installed.json"
     text = {"project": dev.fingerprint(), "root": str(dev.ROOT), "groups": "lint test"}
     stamp.write_text(json.dumps(text), encoding="utf-8")

@@ -51,9 +51,7 @@ def test_no_page_names_a_folder_of_one_machine(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=page_id)
 def test_tasks_of_dev_exist(path: Path) -> None:
-    shown = subprocess.run(
-        [sys.executable, "dev.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    shown = subprocess.run([sys.executable, "dev.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     tasks = re.findall(r"^  (\w+) {2,}", shown.stdout.partition("tasks:")[2], flags=re.MULTILINE)
     named = set(TASK.findall(path.read_text(encoding="utf-8")))
     assert named
@@ -61,11 +59,7 @@ def test_tasks_of_dev_exist(path: Path) -> None:
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:
-    version = re.search(
-        r'^version = "([\d.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    version = re.search(r'^version = "([\d.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version is not None
     released = version.group(1).rstrip(".")
-    assert re.search(
-        rf"^## {re.escape(released)}\b", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    assert re.search(rf"^## {re.escape(released)}\b", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -41,9 +41,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         if what == 0:
             mutated[place] = rng.randrange(256)
         elif what == 1:
-            mutated[place : place + 4] = rng.choice(
-                (b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0" * 4, b"\0\0\0\1")
-            )
+            mutated[place : place + 4] = rng.choice((b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0" * 4, b"\0\0\0\1"))
         elif what == 2:
             mutated[place : place + 8] = mutated[: min(8, len(mutated) - place)]
         elif what == 3 and len(mutated) > 16:

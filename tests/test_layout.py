@@ -50,7 +50,7 @@ def test_defaults_are_those_of_the_standard() -> None:
 
 @pytest.mark.parametrize("rows_per_strip", [None, 0, 7, 8, 2**32 - 1])
 def test_rows_per_strip_absent_zero_or_too_large_is_the_whole_image(rows_per_strip: int | None) -> None:
-    extra = {} if rows_per_strip is None else {Tags.RowsPerStrip: rows_per_strip}
+    extra: dict[int, int | list[int]] = {} if rows_per_strip is None else {Tags.RowsPerStrip: rows_per_strip}
     layout = layout_of({**GRAY, **extra})
     assert (layout.rows, layout.columns, layout.grid, layout.last_rows) == (7, 5, (1, 1, 1), None)
 

@@ -41,8 +41,8 @@ def mutants(originals: tuple[bytes, ...], seed: int) -> Iterator[bytes]:
             yield bytes(tiff[: draw.randrange(8, len(tiff) + 1)])
             continue
         for _ in range(draw.choice((1, 1, 2, 4))):
-            tail = draw.random() < 0.5
-            place = draw.randrange(max(0, len(tiff) - 1500), len(tiff)) if tail else draw.randrange(min(len(tiff), 3000))
+            low, high = (max(0, len(tiff) - 1500), len(tiff)) if draw.random() < 0.5 else (0, min(len(tiff), 3000))
+            place = draw.randrange(low, high)
             tiff[place] = draw.choice((0, 1, 127, 128, 255, draw.randrange(256), tiff[place] ^ 1 << draw.randrange(8)))
         yield bytes(tiff)
 

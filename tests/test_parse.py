@@ -61,9 +61,7 @@ def entries(draw: st.DrawFn, *, bigtiff: bool) -> Entry:
 def files(draw: st.DrawFn) -> tuple[list[Dir], Order, bool]:
     bigtiff = draw(st.booleans())
     tables = st.lists(entries(bigtiff=bigtiff), min_size=1, max_size=12, unique_by=lambda entry: entry.code)
-    place = st.builds(
-        lambda gap, first: {"gap": gap, "values_first": first}, st.integers(0, 9000), st.booleans()
-    )
+    place = st.builds(lambda gap, first: {"gap": gap, "values_first": first}, st.integers(0, 9000), st.booleans())
     dirs = [Dir(table, **draw(place)) for table in draw(st.lists(tables, min_size=1, max_size=5))]
     return dirs, draw(st.sampled_from(["little", "big"])), bigtiff
 

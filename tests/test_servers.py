@@ -60,11 +60,7 @@ def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nginx
     nginx = find_nginx()
     if request.param == "nginx" and nginx is None:
         pytest.skip("nginx is neither installed nor could dev.py install it")
-    with (
-        NginxServer(tmp_path, nginx=nginx)
-        if request.param == "nginx" and nginx
-        else FaultServer(tmp_path) as s
-    ):
+    with NginxServer(tmp_path, nginx=nginx) if request.param == "nginx" and nginx else FaultServer(tmp_path) as s:
         yield s
 
 
@@ -228,8 +224,7 @@ def test_many_requests_at_once(served: FaultServer) -> None:
     store = served.store()
     starts = list(range(0, len(CONTENT) - 10, 1000))
     threads = [
-        threading.Thread(target=store.get_range, args=("a.bin",), kwargs={"start": s, "length": 10})
-        for s in starts
+        threading.Thread(target=store.get_range, args=("a.bin",), kwargs={"start": s, "length": 10}) for s in starts
     ]
     for thread in threads:
         thread.start()
@@ -350,8 +345,6 @@ def test_closing_lines_come_at_the_end_of_a_run(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(
-        [sys.executable, *words], cwd=root, capture_output=True, text=True, check=False, timeout=100
-    )
+    done = subprocess.run([sys.executable, *words], cwd=root, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stdout + json.dumps(done.stderr)
     assert "total: 42" in done.stdout.splitlines()

@@ -46,9 +46,7 @@ def source(store: Any, **options: Any) -> Source:
     return Source(store, "a.tif", URL, **options)
 
 
-def read(
-    store: Any, *, asynchronous: bool, last: int | None = None, **options: Any
-) -> tuple[Source, TiffFile]:
+def read(store: Any, *, asynchronous: bool, last: int | None = None, **options: Any) -> tuple[Source, TiffFile]:
     opened = source(store, **options)
     if asynchronous:
         return opened, asyncio.run(read_tiff_async(opened, last=last))
@@ -348,9 +346,7 @@ def test_server_faults(faults: FaultServer, mode: Any, feature: str, asynchronou
 
 def test_other_faults(tmp_path: Path) -> None:
     retry: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=2)}
-    closed = HTTPStore.from_url(
-        "http://127.0.0.1:9/", client_options={"allow_http": True}, retry_config=retry
-    )
+    closed = HTTPStore.from_url("http://127.0.0.1:9/", client_options={"allow_http": True}, retry_config=retry)
     (tmp_path / "folder").mkdir()
     for store, path, feature in (
         (closed, "a.tif", "unreachable"),

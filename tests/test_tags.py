@@ -64,13 +64,9 @@ def test_every_type_has_a_size_and_a_data_type() -> None:
 
 
 def test_defaults_are_those_of_the_standard() -> None:
-    found = {
-        tag.name: tag.default for tag in Tags if tag.default is not None and tag.origin.startswith("TIFF 6")
-    }
+    found = {tag.name: tag.default for tag in Tags if tag.default is not None and tag.origin.startswith("TIFF 6")}
     assert found["BitsPerSample"] == found["SamplesPerPixel"] == found["Compression"] == 1
-    assert (
-        found["PlanarConfiguration"] == found["Predictor"] == found["FillOrder"] == found["SampleFormat"] == 1
-    )
+    assert found["PlanarConfiguration"] == found["Predictor"] == found["FillOrder"] == found["SampleFormat"] == 1
     assert found["RowsPerStrip"] == 0xFFFFFFFF
     assert found["YCbCrSubSampling"] == (2, 2)
     assert Tags.ImageWidth.default is None

@@ -143,9 +143,7 @@ class _Writer:
             self.chain(chain, place + number * self.width, paths)
 
 
-def build(
-    dirs: Sequence[Dir], *, order: Order = "little", bigtiff: bool = False, ghost: bytes = b""
-) -> Built:
+def build(dirs: Sequence[Dir], *, order: Order = "little", bigtiff: bool = False, ghost: bytes = b"") -> Built:
     """Write a file. ``ghost`` stands right behind the header."""
     built = Built(bytearray())
     writer = _Writer(order, bigtiff, built)

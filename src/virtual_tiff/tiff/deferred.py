@@ -10,9 +10,7 @@ from virtual_tiff.tiff.ifd import Ifd, IfdPath, TagMap, TiffFile
 from virtual_tiff.tiff.protocol import DEFAULT_LIMITS, Limits, Reader, too_much_metadata
 
 
-def load_tags(
-    ifd: Ifd, codes: Collection[int] | None = None, *, limits: Limits = DEFAULT_LIMITS
-) -> Reader[Ifd]:
+def load_tags(ifd: Ifd, codes: Collection[int] | None = None, *, limits: Limits = DEFAULT_LIMITS) -> Reader[Ifd]:
     """Load deferred tags (all, or those in ``codes``) and return the IFD with them.
 
     Its children stay as they are. A tag whose bytes are not in the file moves to the problems of the IFD.

@@ -13,9 +13,7 @@ _PAST_END: Final = re.compile(
     re.IGNORECASE,
 )
 _FORBIDDEN_NAMES: Final = frozenset({"PermissionDeniedError", "UnauthenticatedError", "NoCredentialsError"})
-_FORBIDDEN: Final = re.compile(
-    r"status code: 40[13]\b|permission denied|access denied|forbidden", re.IGNORECASE
-)
+_FORBIDDEN: Final = re.compile(r"status code: 40[13]\b|permission denied|access denied|forbidden", re.IGNORECASE)
 _MISSING: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _HINTS: Final = {
     "not-found": "Check the path; some object stores also say this when the key may not be listed.",

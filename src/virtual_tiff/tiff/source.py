@@ -314,9 +314,7 @@ def load_file_tags(source: Source, tiff: TiffFile, codes: Collection[int] | None
     return source.run(deferred.load_file_tags(tiff, codes, limits=source.limits))
 
 
-async def load_file_tags_async(
-    source: Source, tiff: TiffFile, codes: Collection[int] | None = None
-) -> TiffFile:
+async def load_file_tags_async(source: Source, tiff: TiffFile, codes: Collection[int] | None = None) -> TiffFile:
     """Asynchronous form of :func:`load_file_tags`."""
     return await source.run_async(deferred.load_file_tags(tiff, codes, limits=source.limits))
 
