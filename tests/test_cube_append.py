@@ -17,6 +17,7 @@ from virtual_tiff.cube import append as append_module
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
+from virtual_tiff.cube.verify import verify
 from virtual_tiff.errors import ConformError, FormatError, SourceError, TargetError, UsageError
 
 
@@ -303,6 +304,16 @@ def test_late_and_replaced_sparse_files(series: dict[int, Path], tmp_path: Path)
     check_times(cube, series)
 
 
+def test_a_grown_series_is_verified(series: dict[int, Path], tmp_path: Path) -> None:
+    series[5] = tmp_path / "series/day5.tif"
+    stamp(series[5], 5, 5)
+    append([tmp_path / "series"], tmp_path / "times")
+    found = verify(tmp_path / "times", pixels=12, seed=1)
+    assert found.ok
+    assert len(found.pixels) == 12
+    assert {one.url for one in found.sources} == {f"file://{path}" for path in series.values()}
+
+
 def test_two_files_at_one_time_are_refused(series: dict[int, Path], tmp_path: Path) -> None:
     cube = tmp_path / "times"
     stamp(tmp_path / "series/other.tif", 7, 7)
@@ -353,9 +364,7 @@ def test_overviews_grow_too(tmp_path: Path) -> None:
 # Other writers
 
 
-def test_another_writer_that_is_faster(
-    archive: Path, cube: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_writer_that_is_faster(archive: Path, cube: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tiff(archive / "s3.tif", 3)
     make_tiff(archive / "s4.tif", 4)
     make_tiff(archive / "s5.tif", 5)

@@ -8,12 +8,13 @@ import json
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from virtual_tiff.cli.cube import add_commands
 from virtual_tiff.cli.preview import preview
-from virtual_tiff.cli.report import EXIT_CODES, exit_code, scan_bar, tell, told
+from virtual_tiff.cli.report import EXIT_CODES, exit_code, scan_bar, show_failures, told
 
 app = typer.Typer(
     name="virtual-tiff",
@@ -23,8 +24,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-_MAX_FAILURES = 20
 
 
 class OnError(StrEnum):
@@ -66,10 +65,19 @@ def publish(
             help="Files, directories, globs, s3:// gs:// az:// prefixes and globs, http(s) URLs, @list.txt.",
         ),
     ],
-    to: Annotated[str, typer.Option("--to", help="A new local directory, or a new s3://, gs:// or az:// prefix.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="A new directory, or a new s3://, gs:// or az:// prefix; with --into a repository."),
+    ],
     dim: Annotated[str, typer.Option(help="Name of the new dimension along which files are stacked.")] = "item",
     name: Annotated[str, typer.Option(help="Name of the variable.")] = "band_data",
     ifd: Annotated[str, typer.Option(help="The image of each file: an index, or a path such as 3.0.")] = "0",
+    time: Annotated[str, typer.Option(help="Stack along time, which comes from: tag, keys or auto.")] = "",
+    overviews: Annotated[bool, typer.Option("--overviews", help="Publish overviews as a multiscale group.")] = False,
+    mosaic: Annotated[bool, typer.Option("--mosaic", help="Files may be tiles of one pixel grid.")] = False,
+    group: Annotated[str, typer.Option(help="The group to write; the root by default.")] = "",
+    into: Annotated[bool, typer.Option("--into", help="Add the group to a repository that exists.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="References per commit at most.")] = 5_000_000,
     on_error: Annotated[OnError, typer.Option(help="What to do with files that cannot be read.")] = OnError.STOP,
     concurrency: Annotated[int, typer.Option(min=1, help="Files that are read at the same time.")] = 64,
     as_json: Json = False,
@@ -81,24 +89,22 @@ def publish(
         from virtual_tiff.cli.show import show_published
         from virtual_tiff.cube.access import quiet_icechunk
         from virtual_tiff.cube.plan import plan_stack
-        from virtual_tiff.cube.publish import publish_plan
+        from virtual_tiff.cube.publish import check_target, make_recipe, publish_plan
         from virtual_tiff.cube.scan import parse_ifd, scan
-        from virtual_tiff.cube.stores import locate
-        from virtual_tiff.cube.target import check_free
 
         quiet_icechunk()
         path = parse_ifd(ifd)
-        check_free(locate(to))
+        check_target(to, group=group, into=into)
         with scan_bar(quiet=as_json) as on_progress:
-            found = scan(inputs, ifd=path, concurrency=concurrency, on_progress=on_progress)
-        for failure in found.failures[:_MAX_FAILURES]:
-            tell(failure.error, verbose=verbose)
-        if len(found.failures) > _MAX_FAILURES:
-            typer.echo(f"error: {len(found.failures) - _MAX_FAILURES} more files failed", err=True)
+            found = scan(inputs, ifd=path, overviews=overviews, concurrency=concurrency, on_progress=on_progress)
+        show_failures(found.failures, verbose=verbose)
         if found.failures and (on_error is OnError.STOP or not found.headers):
             raise typer.Exit(exit_code(found.failures[0].error))
+        asked: dict[str, Any] = {"dim": dim, "name": name, "time": time or None, "levels": overviews, "mosaic": mosaic}
+        plan = plan_stack(found.headers, **asked)
+        recipe = make_recipe(plan, asked)
         show_published(
-            publish_plan(plan_stack(found.headers, dim=dim, name=name), to),
+            publish_plan(plan, to, group=group, into=into, batch=batch, recipe=recipe),
             skipped=[failure.place.url for failure in found.failures],
             as_json=as_json,
         )
@@ -148,6 +154,9 @@ def demo(
 
 
 app.command(epilog="Example: virtual-tiff preview s3://bucket/2024/a.tif -o a.png")(preview)
+
+
+add_commands(app)
 
 
 def main() -> None:

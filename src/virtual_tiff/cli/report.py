@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from virtual_tiff.errors import SourceError, TargetError, UsageError, VirtualTiffError
 
 if TYPE_CHECKING:
-    from virtual_tiff.cube.scan import ScanProgress
+    from virtual_tiff.cube.scan import Failure, ScanProgress
 
 REFUSED: Final = 1
 USAGE: Final = 2
@@ -23,6 +23,8 @@ SOURCE: Final = 3
 TARGET: Final = 4
 INTERNAL: Final = 70
 INTERRUPTED: Final = 130
+
+_MAX_FAILURES: Final = 20
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 a file is refused, or the files do not conform; 2 wrong usage; "
@@ -53,6 +55,14 @@ def tell(error: BaseException, *, verbose: bool = False) -> None:
         if not verbose:
             text += " (run it with --verbose and report the traceback)"
     typer.echo(f"error: {' '.join(text.split())}", err=True)
+
+
+def show_failures(failures: Sequence[Failure], *, verbose: bool = False) -> None:
+    """Print the errors of files, one line each, up to a number of them."""
+    for failure in failures[:_MAX_FAILURES]:
+        tell(failure.error, verbose=verbose)
+    if len(failures) > _MAX_FAILURES:
+        typer.echo(f"error: {len(failures) - _MAX_FAILURES} more files failed", err=True)
 
 
 @contextmanager

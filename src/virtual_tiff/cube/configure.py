@@ -48,9 +48,7 @@ def configured(
     raise TargetError(found, feature="target-denied", hint="Run it again.")
 
 
-def _extend(
-    config: icechunk.RepositoryConfig, groups: Sequence[GroupPlan], containers: Sequence[Container]
-) -> bool:
+def _extend(config: icechunk.RepositoryConfig, groups: Sequence[GroupPlan], containers: Sequence[Container]) -> bool:
     """Add what is missing, and say whether something was."""
     there = config.virtual_chunk_containers or {}
     lacking = [one for one in containers if one.prefix not in there]

@@ -71,9 +71,7 @@ def merge_axis(group: GroupPlan, old: Values, rows: Sequence[Row | None]) -> Mer
     return _merge_numbers(group, old, rows, places)
 
 
-def _merge_names(
-    paths: Sequence[str], old: Values, rows: Sequence[Row | None], places: Mapping[Any, int]
-) -> Merged:
+def _merge_names(paths: Sequence[str], old: Values, rows: Sequence[Row | None], places: Mapping[Any, int]) -> Merged:
     """Names have no order: new ones come behind the others."""
     fresh = [path for path, row in zip(paths, rows, strict=True) if row is None]
     names = dict(zip(fresh, _new_names(fresh, places), strict=True))
@@ -100,9 +98,7 @@ def _new_names(paths: Sequence[str], taken: Mapping[str, int]) -> list[str]:
         depth += 1
 
 
-def _merge_numbers(
-    group: GroupPlan, old: Values, rows: Sequence[Row | None], places: Mapping[Any, int]
-) -> Merged:
+def _merge_numbers(group: GroupPlan, old: Values, rows: Sequence[Row | None], places: Mapping[Any, int]) -> Merged:
     """Times and other numbers are kept in order."""
     axis = group.axes[0]
     wanted = _plain(axis.values)

@@ -140,9 +140,7 @@ def _authorize(
     return authorized
 
 
-def reader_code(
-    place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer], *, group: str = ""
-) -> str:
+def reader_code(place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer], *, group: str = "") -> str:
     """What a reader types who has only icechunk, xarray and the codecs."""
     calls: dict[str, Call] = {prefix: source_credentials(prefix, one.store) for prefix, one in containers.items()}
     access = "".join(f"        {prefix!r}: {call},\n" for prefix, call in calls.items())

@@ -20,6 +20,7 @@ from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import read_recipe
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.cube.target import translated
+from virtual_tiff.cube.write import joined
 from virtual_tiff.errors import UsageError, VirtualTiffError
 from virtual_tiff.group import VirtualGroup
 from virtual_tiff.manifest import manifest_group
@@ -106,9 +107,9 @@ def compare_pixels(
     if recipe is None:
         found = "pixels can be compared in stacks of whole files only, and this cube does not say that it is one"
         raise UsageError(found, feature="usage", url=cube.url, hint="Leave out --pixels.")
-    top = zarr.open_group(store, path=group.strip("/"), mode="r", zarr_format=3)
-    array = _member(top, recipe["name"])
-    labels = {str(value): index for index, value in enumerate(np.asarray(_member(top, recipe["dim"])[:]).tolist())}
+    top = zarr.open_group(store, path=joined(group, recipe["path"]), mode="r", zarr_format=3)
+    array = _member(top, recipe["plan"]["name"])
+    labels = {str(value): index for index, value in enumerate(np.asarray(_member(top, recipe["axis"])[:]).tolist())}
     compared: list[Pixels] = []
     for place, label in choose.choices(sources, k=count):
         compared.append(_compare_one(place, labels.get(label), array, recipe, choose))

@@ -133,10 +133,10 @@ def publish(
     return publish_plan(plan, to, group=group, into=into, batch=batch, recipe=make_recipe(plan, asked, options))
 
 
-def make_recipe(
-    plan: CubePlan, asked: Mapping[str, Any], options: ChunkOptions | None = None
-) -> dict[str, Any] | None:
+def make_recipe(plan: CubePlan, asked: Mapping[str, Any], options: ChunkOptions | None = None) -> dict[str, Any] | None:
     """How a stack was made, for those who append to it, as JSON values; None for what cannot grow.
+
+    ``path`` is the group of the images (the finest level), below that of the cube, ``axis`` the name of their axis.
 
     Parameters
     ----------
@@ -157,6 +157,8 @@ def make_recipe(
     return {
         "kind": "stack",
         "plan": told,
+        "path": filled[0].path,
+        "axis": filled[0].axes[0].name,
         "ifd": list(first.array.ifd),
         "options": asdict(options or ChunkOptions()),
         "traits": dict(first.traits),

@@ -80,9 +80,7 @@ def ledger_columns(headers: Sequence[FileHeader], labels: Sequence[str]) -> tupl
         Coordinate("etag", (DIM,), texts(one.etag for one in known)),
         Coordinate("version", (DIM,), texts(header.version or "" for header in headers)),
         Coordinate("size", (DIM,), np.array([one.size for one in known], np.int64), size_attributes),
-        Coordinate(
-            "last_modified", (DIM,), np.array([one.last_modified for one in known], np.int64), _TIME_ATTRIBUTES
-        ),
+        Coordinate("last_modified", (DIM,), np.array([one.last_modified for one in known], np.int64), _TIME_ATTRIBUTES),
         Coordinate("digest", (DIM,), texts(header.digest or "" for header in headers)),
     )
 
