@@ -18,7 +18,7 @@ from virtual_tiff.errors import VirtualTiffError
 
 def main() -> None:
     """Do what is asked."""
-    print("ready", flush=True)  # noqa: T201
+    print("ready", flush=True)
     order = json.loads(sys.stdin.readline())
     os.environ.update(order["environment"])
     quiet_icechunk()
@@ -28,9 +28,9 @@ def main() -> None:
         else:
             append([order["inputs"]], order["cube"], batch=50)
     except VirtualTiffError as error:
-        print(error, flush=True)  # noqa: T201
+        print(error, flush=True)
     else:
-        print("done", flush=True)  # noqa: T201
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

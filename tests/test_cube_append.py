@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from virtual_tiff.cube import append as append_module
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
+from virtual_tiff.cube.sources import update_rows
 from virtual_tiff.cube.verify import verify
 from virtual_tiff.errors import ConformError, FormatError, SourceError, TargetError, UsageError
 
@@ -125,7 +127,7 @@ def test_strips_that_are_stored_inline_and_rectilinear_grids(tmp_path: Path) -> 
     for kind in ("inline", "rectilinear"):
         folder = tmp_path / kind
         make_archive(folder, 2, tiled=False, blockysize=16)
-        options = ChunkOptions(short_strips=kind)  # type: ignore[arg-type]
+        options = ChunkOptions(short_strips=kind)
         publish([folder], tmp_path / f"{kind}.icechunk", options=options)
         make_tiff(folder / "s2.tif", 2, tiled=False, blockysize=16)
         make_tiff(folder / "s0.tif", 50, tiled=False, blockysize=16)
@@ -242,7 +244,7 @@ def test_what_cannot_grow(archive: Path, cube: Path, tmp_path: Path, web: Web) -
         assert caught.value.feature == feature
     for options in ({"batch": 0}, {"on_error": "maybe"}):
         with pytest.raises(UsageError):
-            append([archive], cube, **options)  # type: ignore[arg-type]
+            append([archive], cube, **options)
 
 
 # Axes of times
@@ -368,16 +370,14 @@ def test_another_writer_that_is_faster(archive: Path, cube: Path, monkeypatch: p
     make_tiff(archive / "s3.tif", 3)
     make_tiff(archive / "s4.tif", 4)
     make_tiff(archive / "s5.tif", 5)
-    real = append_module.update_rows
-    turns = []
+    real = update_rows
+    turns: list[int] = []
 
     def overtaken(*arguments: Any) -> None:
         real(*arguments)
         if not turns:  # once, right before the commit, while the lock is not there
             turns.append(1)
             append([archive / "s4.tif", archive / "s5.tif"], cube)
-
-    import contextlib
 
     monkeypatch.setattr(append_module, "writing", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(append_module, "update_rows", overtaken)

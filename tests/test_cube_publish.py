@@ -20,8 +20,8 @@ from virtual_tiff.cube.fresh import round_up
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.plan import plan_stack
 from virtual_tiff.cube.publish import publish, publish_plan
-from virtual_tiff.cube.write import MANIFEST_REFERENCES, split_sizes
 from virtual_tiff.cube.scan import scan
+from virtual_tiff.cube.write import MANIFEST_REFERENCES, split_sizes
 from virtual_tiff.errors import ConformError, FormatError, SourceError, TargetError, UsageError
 
 
