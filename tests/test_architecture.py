@@ -126,9 +126,16 @@ PUBLIC = {
     "UsageError",
     "VirtualTIFF",
     "VirtualTiffError",
+    "append",
+    "explain",
     "open_cube",
     "open_pyramid",
     "open_tiff",
+    "plan",
+    "publish",
+    "publish_plan",
+    "scan",
+    "verify",
 }
 """What users may rely on. A change here is a change for them: it belongs in CHANGELOG.md."""
 

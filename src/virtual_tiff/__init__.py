@@ -9,7 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from virtual_tiff.cube.append import append
+    from virtual_tiff.cube.explain import explain
+    from virtual_tiff.cube.groups import plan
     from virtual_tiff.cube.open import open_cube
+    from virtual_tiff.cube.publish import publish, publish_plan
+    from virtual_tiff.cube.scan import scan
+    from virtual_tiff.cube.verify import verify
     from virtual_tiff.dataset import open_pyramid, open_tiff
     from virtual_tiff.errors import (
         ConformError,
@@ -37,9 +43,16 @@ _HOMES = {
     "UsageError": "errors",
     "VirtualTIFF": "parser",
     "VirtualTiffError": "errors",
+    "append": "cube.append",
+    "explain": "cube.explain",
     "open_cube": "cube.open",
     "open_pyramid": "dataset",
     "open_tiff": "dataset",
+    "plan": "cube.groups",
+    "publish": "cube.publish",
+    "publish_plan": "cube.publish",
+    "scan": "cube.scan",
+    "verify": "cube.verify",
 }
 
 __all__ = [
@@ -54,9 +67,16 @@ __all__ = [
     "UsageError",
     "VirtualTIFF",
     "VirtualTiffError",
+    "append",
+    "explain",
     "open_cube",
     "open_pyramid",
     "open_tiff",
+    "plan",
+    "publish",
+    "publish_plan",
+    "scan",
+    "verify",
 ]
 
 
