@@ -177,3 +177,15 @@ def test_whole_numbers_of_64_bits_keep_their_nodata() -> None:
 def test_datasets_travel_to_other_processes(cog: Path) -> None:
     again = pickle.loads(pickle.dumps(open_tiff(cog)))  # noqa: S301 (our own bytes)
     np.testing.assert_allclose(again["band_data"], physical(cog))
+
+
+def test_the_structure_that_gdal_promises_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "cog.tif"
+    with rasterio.open(
+        path, "w", driver="COG", width=600, height=600, count=1, dtype="uint8", blocksize=256, compress="deflate"
+    ) as target:
+        target.write(np.ones((1, 600, 600), np.uint8))
+    structure = open_tiff(path)["band_data"].attrs["structural_metadata"]
+    assert structure["LAYOUT"] == "IFDS_BEFORE_DATA"
+    assert structure["BLOCK_LEADER"] == "SIZE_AS_UINT4"
+    assert "structural_metadata" not in open_tiff(path, level=1)["band_data"].attrs

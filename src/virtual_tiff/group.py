@@ -11,7 +11,7 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.errors import FormatError
 from virtual_tiff.geo.conventions import conventions, mask_conventions, multiscales
 from virtual_tiff.geo.coordinate import Coordinate
-from virtual_tiff.geo.gdal_metadata import METADATA_TAGS, RasterMetadata, band_metadata
+from virtual_tiff.geo.gdal_metadata import METADATA_TAGS, RasterMetadata, band_metadata, parse_cog_ghost
 from virtual_tiff.geo.georef import GEOREFERENCE_TAGS, GeoReference, georeference
 from virtual_tiff.geo.lenient import integer
 from virtual_tiff.pyramid import Pyramid, pyramids
@@ -55,6 +55,7 @@ class Image:
 
     array: VirtualArray
     ifd: Ifd
+    cog_ghost: str | None = None
 
 
 def read_image(tiff: TiffFile, path: int | IfdPath, options: ImageOptions) -> Reader[Image]:
@@ -67,7 +68,7 @@ def read_image(tiff: TiffFile, path: int | IfdPath, options: ImageOptions) -> Re
     """
     array = yield from virtual_array(tiff, path, options.chunks)
     ifd = yield from load_tags(tiff.ifd(path), DESCRIBING_TAGS)
-    return Image(array, ifd)
+    return Image(array, ifd, tiff.cog_ghost)
 
 
 def image_group(
@@ -126,6 +127,8 @@ def described_group(
         xy_coordinates=options.coordinates,
     )
     attributes = dict(described.array)
+    if image.cog_ghost is not None and main is None:
+        attributes["structural_metadata"] = parse_cog_ghost(image.cog_ghost)
     arrays = {}
     if mask is not None:
         attributes["ancillary_variables"] = MASK
