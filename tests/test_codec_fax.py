@@ -89,6 +89,13 @@ def test_short_last_strip(page: npt.NDArray[np.bool_], compression: int) -> None
     np.testing.assert_array_equal(decoded[:13, :, 0], page[:13])
 
 
+@pytest.mark.parametrize("lost", [2, 5])
+def test_a_strip_between_short_and_full_is_damaged(page: npt.NDArray[np.bool_], lost: int) -> None:
+    segment = encode(page[: len(page) - lost], RLE)
+    with pytest.raises(DecodeError):
+        decode_fax(segment, config(RLE, last_rows=len(page) - lost - 3))
+
+
 @pytest.mark.parametrize("compression", [T4, T6])
 def test_damaged_streams_are_read_as_gdal_reads_them(
     page: npt.NDArray[np.bool_], compression: int, tmp_path: Path

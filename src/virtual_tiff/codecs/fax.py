@@ -44,16 +44,7 @@ def decode_fax(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.bool_]:
     if config.bits_per_sample != (1,) or config.samples != 1:
         msg = f"{config.samples} samples of {config.bits_per_sample} bits in a CCITT segment"
         raise DecodeError(msg, feature="codec-config")
-    if memoryview(segment).nbytes == 0:
-        msg = "the CCITT segment is empty"
-        raise DecodeError(msg, feature="short-segment")
-    try:
-        return libtiff.decode(segment, config, config.rows)
-    except DecodeError:
-        # libtiff wants exactly the lines that the IFD announces: the last strip of modified Huffman has fewer
-        if config.last_rows is None:
-            raise
-        return libtiff.decode(segment, config, config.last_rows)
+    return libtiff.decode_strip(segment, config)
 
 
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}

@@ -61,6 +61,36 @@ def decode(segment: Buffer, config: SegmentConfig, rows: int) -> npt.NDArray[Any
     return samples.reshape(shape)
 
 
+def decode_strip(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
+    """Decode a segment of a scheme that marks no end: libtiff wants exactly the rows that it holds.
+
+    It holds all rows, or exactly those of the last strip: one that decodes to more of them, but not to all, is damaged.
+
+    Raises
+    ------
+    DecodeError
+        ``short-segment`` for an empty segment, ``corrupt-segment`` for a damaged one.
+    """
+    if memoryview(segment).nbytes == 0:
+        msg = f"the segment of compression {config.compression} is empty"
+        raise DecodeError(msg, feature="short-segment")
+    try:
+        return decode(segment, config, config.rows)
+    except DecodeError as error:
+        last = config.last_rows
+        if last is None or (last + 1 < config.rows and _decodes(segment, config, last + 1)):
+            raise error from error.__cause__
+        return decode(segment, config, last)
+
+
+def _decodes(segment: Buffer, config: SegmentConfig, rows: int) -> bool:
+    try:
+        decode(segment, config, rows)
+    except DecodeError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=64)
 def _wrapping(config: SegmentConfig, rows: int) -> tuple[bytes, bytes]:
     """Return header and IFD, as the bytes before and after the value of StripByteCounts."""

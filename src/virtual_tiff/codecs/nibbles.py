@@ -37,16 +37,7 @@ def decode_nibbles(segment: Buffer, config: SegmentConfig) -> npt.NDArray[np.uin
     if config.bits_per_sample != (_BITS[config.compression],) or config.samples != 1:
         msg = f"compression {config.compression} with {config.samples} samples of {config.bits_per_sample} bits"
         raise DecodeError(msg, feature="codec-config")
-    if memoryview(segment).nbytes == 0:
-        msg = "the segment is empty"
-        raise DecodeError(msg, feature="short-segment")
-    # both schemes mark no end: as many lines as the strip has
-    try:
-        return libtiff.decode(segment, config, config.rows)
-    except DecodeError:
-        if config.last_rows is None:
-            raise
-        return libtiff.decode(segment, config, config.last_rows)
+    return libtiff.decode_strip(segment, config)
 
 
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
