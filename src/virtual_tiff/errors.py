@@ -70,6 +70,7 @@ FEATURES: Final[dict[str, str]] = {
     "source-changed": "The source has changed while it was read, or since it was scanned.",
     "no-match": "No file matches the path or pattern.",
     "forked": "The process was forked after storage threads had started.",
+    "worker": "A worker of an executor died or failed, or there is none.",
     # TargetError
     "target-exists": "The target exists already.",
     "target-missing": "The target does not exist.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from icechunk.store import IcechunkStore
 from zarr.core.buffer import default_buffer_prototype
 
@@ -89,38 +91,86 @@ def _above(path: str) -> list[str]:
     return ["/".join(parts[:length]) for length in range(len(parts))]
 
 
-async def write_references(store: IcechunkStore, tasks: Sequence[Task], containers: Sequence[Container]) -> None:
-    """Write references, all of a file at once, and the few chunks that are stored."""
-    for task in tasks:
-        await _refer(store, task.path, task.placement, containers)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceBlock:
+    """All references of one file in one array, as plain values that can be pickled.
+
+    ``path`` is that of the array, ``grid`` the shape of the block of chunks and ``index`` the position of its first
+    chunk. ``location`` is the file as references name it, ``offsets`` and ``lengths`` its byte ranges, flat, in the
+    order of C; a length of 0 is no reference. ``inlined`` are chunks that are stored, by their position in the array.
+    ``url`` is the file for people.
+    """
+
+    path: str
+    index: tuple[int, ...]
+    grid: tuple[int, ...]
+    location: str
+    offsets: npt.NDArray[np.uint64]
+    lengths: npt.NDArray[np.uint64]
+    checksum: str | datetime | None
+    inlined: Mapping[tuple[int, ...], bytes]
+    url: str
 
 
-async def _refer(store: IcechunkStore, path: str, placement: Placement, containers: Sequence[Container]) -> None:
+def block_of(task: Task, containers: Sequence[Container]) -> ReferenceBlock:
+    """The references of a file, relative to the container that holds it; its byte ranges are not copied."""
+    placement = task.placement
     header = placement.header
     array = placement.array
-    location = container_of(header.place, containers).reference(header.place)
-    lengths = np.ascontiguousarray(array.lengths, np.uint64).ravel()
-    present = lengths > 0
-    if present.all():
-        locations = [location] * lengths.size
-    else:
-        locations = [location if there else "" for there in present.tolist()]
-    refused = await store.set_virtual_refs_arr_async(
-        f"/{path}",
-        placement.grid,
-        locations,
-        np.ascontiguousarray(array.offsets, np.uint64).ravel(),
-        lengths,
-        arr_offset=placement.index,
+    lead = (0,) * (len(placement.index) - len(array.grid))
+    return ReferenceBlock(
+        path=task.path,
+        index=placement.index,
+        grid=placement.grid,
+        location=container_of(header.place, containers).reference(header.place),
+        offsets=np.ascontiguousarray(array.offsets, np.uint64).ravel(),
+        lengths=np.ascontiguousarray(array.lengths, np.uint64).ravel(),
         checksum=checksum(header),
+        inlined={
+            tuple(base + own for base, own in zip(placement.index, (*lead, *index), strict=True)): chunk
+            for index, chunk in array.inlined.items()
+        },
+        url=header.url,
+    )
+
+
+async def write_references(store: IcechunkStore, tasks: Iterable[Task], containers: Sequence[Container]) -> None:
+    """Write references, all of a file at once, and the few chunks that are stored."""
+    await write_blocks(store, (block_of(task, containers) for task in tasks))
+
+
+async def write_blocks(store: IcechunkStore, blocks: Iterable[ReferenceBlock]) -> None:
+    """Write references block by block, and the few chunks that are stored.
+
+    Raises
+    ------
+    TargetError
+        ``container`` when Icechunk refuses a reference.
+    """
+    for block in blocks:
+        await _refer(store, block)
+        for index, chunk in block.inlined.items():
+            await put(store, "/".join([block.path, "c", *map(str, index)]), chunk)
+
+
+async def _refer(store: IcechunkStore, block: ReferenceBlock) -> None:
+    present = block.lengths > 0
+    if present.all():
+        locations = [block.location] * present.size
+    else:
+        locations = [block.location if there else "" for there in present.tolist()]
+    refused = await store.set_virtual_refs_arr_async(
+        f"/{block.path}",
+        block.grid,
+        locations,
+        block.offsets,
+        block.lengths,
+        arr_offset=block.index,
+        checksum=block.checksum,
     )
     if refused:
         found = f"{len(refused)} references were refused, the first at {refused[0]}"
-        raise TargetError(found, feature="container", url=header.url)
-    lead = (0,) * (len(placement.index) - len(array.grid))
-    for index, chunk in array.inlined.items():
-        at = (str(base + own) for base, own in zip(placement.index, (*lead, *index), strict=True))
-        await put(store, "/".join([path, "c", *at]), chunk)
+        raise TargetError(found, feature="container", url=block.url)
 
 
 async def put(store: IcechunkStore, key: str, value: bytes) -> None:

@@ -1,0 +1,83 @@
+"""Writing references by workers: each writes its share into a fork of the session, and the forks are merged.
+
+Icechunk's forks carry what has been written, not references to it: a worker stores nothing but large inlined chunks.
+So a worker that dies leaves nothing behind that a reader could see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Sequence
+from typing import Any, Final
+
+import icechunk
+
+from virtual_tiff.cube.container import Container
+from virtual_tiff.cube.executor import check_executor, run_on
+from virtual_tiff.cube.runner import begin_threads, run
+from virtual_tiff.cube.target import translate_icechunk
+from virtual_tiff.cube.write import ReferenceBlock, Task, batches, block_of, write_blocks
+
+SHARE: Final = 100_000
+"""References that a worker writes at a time, at least: a fork of so many is 7 MB."""
+
+MAX_SHARES: Final = 64
+"""Shares of one commit at most; then each has more references."""
+
+
+def write_parallel(
+    session: icechunk.Session, tasks: Sequence[Task], containers: Sequence[Container], executor: Any, *, url: str = ""
+) -> None:
+    """Write references by the workers of an executor into a session, which is not committed.
+
+    Call it once for each commit, after groups and arrays have been written: what is uncommitted by then goes, by
+    :meth:`icechunk.Session.fork`, into a snapshot without a name, from which the workers start. That snapshot is no
+    part of the history, and Icechunk's garbage collection removes it.
+
+    The workers must reach the storage of the repository with the credentials of their own environment. They reach a
+    repository in a local directory when they run on the same machine, or see that directory under the same path.
+
+    Parameters
+    ----------
+    session
+        A writable session. When this fails, discard it: some shares may have been merged.
+    tasks, containers
+        See :func:`virtual_tiff.cube.write.write_references`.
+    executor
+        See :func:`virtual_tiff.cube.executor.check_executor`.
+    url
+        The repository, for messages.
+
+    Raises
+    ------
+    TargetError
+        ``container`` when Icechunk refuses a reference, and what :func:`translate_icechunk` makes of its errors.
+    SourceError
+        ``worker`` and ``forked``, see :func:`virtual_tiff.cube.executor.run_on`.
+    UsageError
+        ``usage`` for what is no executor.
+    """
+    check_executor(executor)
+    if not tasks:
+        return
+    limit = max(SHARE, -(-sum(task.references for task in tasks) // MAX_SHARES))
+    fork = pickle.dumps(session.fork())
+    shares = ((fork, [block_of(task, containers) for task in share], url) for share in batches(tasks, limit))
+    with contextlib.closing(run_on(executor, write_share, shares)) as forks:
+        for written in forks:
+            session.merge(pickle.loads(written))  # noqa: S301 (from workers that run what we tell them)
+
+
+def write_share(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> bytes:
+    """Write blocks into a fork of a session, in a worker, and return the fork.
+
+    Forks travel pickled, so that they are unpickled where an error can be told.
+    """
+    begin_threads()
+    try:
+        session: icechunk.ForkSession = pickle.loads(fork)  # noqa: S301 (a worker trusts who started it)
+        run(write_blocks(session.store, blocks))
+        return pickle.dumps(session)
+    except icechunk.IcechunkError as error:
+        raise translate_icechunk(error, url) from error
