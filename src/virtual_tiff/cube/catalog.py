@@ -98,46 +98,64 @@ def read_catalog(
     SourceError
         When it cannot be read; ``no-match`` when it lists no file.
     """
-    choice = _choice(assets)
-    if isinstance(source, str | os.PathLike):
-        items = _read_file(os.fspath(source), choice, tuple(properties), location_field, parts)
-        where = os.fspath(source)
-    else:
-        items, where = stac_items(source, choice=choice, base=base, properties=properties), None
-    if not items:
-        raise SourceError("the catalogue lists no file", feature="no-match", url=where)
-    return items
-
-
-def _choice(assets: AssetChoice | Iterable[str] | None) -> AssetChoice | None:
-    if assets is None or isinstance(assets, AssetChoice):
-        return assets
-    return AssetChoice.parse([assets] if isinstance(assets, str) else assets)
-
-
-def _read_file(
-    source: str,
-    choice: AssetChoice | None,
-    properties: tuple[str, ...],
-    location_field: str | None,
-    parts: Parts,
-) -> list[SourceItem]:
-    place = place_of(source)
+    kept = tuple(properties)
+    if not isinstance(source, str | os.PathLike):
+        items = stac_items(source, choice=asset_choice(assets), base=base, properties=kept)
+        return _some(items, None)
+    place = place_of(os.fspath(source))
     content, url = read_bytes(place), readable_url(place)
+    return parse_catalog(content, url, assets=assets, properties=kept, location_field=location_field, parts=parts)
+
+
+def parse_catalog(
+    content: bytes,
+    url: str,
+    *,
+    assets: AssetChoice | Iterable[str] | None = None,
+    properties: Iterable[str] = (),
+    location_field: str | None = None,
+    parts: Parts = "error",
+) -> list[SourceItem]:
+    """Return the files that a document lists; see :func:`read_catalog`.
+
+    Parameters
+    ----------
+    content
+        The document.
+    url
+        Its path or URL, see :func:`virtual_tiff.cube.hrefs.readable_url`.
+    assets, properties, location_field, parts
+        As for :func:`read_catalog`.
+    """
+    choice, kept = asset_choice(assets), tuple(properties)
     if content.startswith(b"PAR1"):
-        return table_items(content, url, choice=choice, location_field=location_field, properties=properties)
+        items = table_items(content, url, choice=choice, location_field=location_field, properties=kept)
+        return _some(items, url)
     start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith((b"{", b"[")):
         document = parse_json(content, url)
-        return stac_items(document, choice=choice, base=url, url=url, properties=properties)
-    if start.startswith(b"<"):
-        root = parse_xml(content, url)
-        if root.tag == "VRTDataset":
-            return vrt_items(root, url, parts=parts)
-        if root.tag == "GDALTileIndexDataset":
-            return _read_gti(root, url, choice, properties, location_field)
-        raise bad_catalog(f"it is XML with the root <{root.tag[:40]}>, neither a VRT nor a GTI", url)
-    raise _not_a_catalog(content, url)
+        return _some(stac_items(document, choice=choice, base=url, url=url, properties=kept), url)
+    if not start.startswith(b"<"):
+        raise _not_a_catalog(content, url)
+    root = parse_xml(content, url)
+    if root.tag == "VRTDataset":
+        return _some(vrt_items(root, url, parts=parts), url)
+    if root.tag == "GDALTileIndexDataset":
+        return _some(_read_gti(root, url, choice, kept, location_field), url)
+    raise bad_catalog(f"it is XML with the root <{root.tag[:40]}>, neither a VRT nor a GTI", url)
+
+
+def _some(items: list[SourceItem], url: str | None) -> list[SourceItem]:
+    if not items:
+        raise SourceError("the catalogue lists no file", feature="no-match", url=url)
+    return items
+
+
+def asset_choice(assets: AssetChoice | Iterable[str] | None) -> AssetChoice | None:
+    """Return a choice of assets as it is, or read it from texts, see :meth:`AssetChoice.parse`."""
+    if assets is None or isinstance(assets, AssetChoice):
+        return assets
+    return AssetChoice.parse([assets] if isinstance(assets, str) else assets)
 
 
 def _not_a_catalog(content: bytes, url: str) -> Exception:

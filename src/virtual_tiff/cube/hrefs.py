@@ -23,6 +23,7 @@ MAX_XML_BYTES: Final = 2**28
 """Size of a catalogue as XML, which takes much more memory than its bytes."""
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_NO_BASE: Final = "Make it absolute, or read the item with read_catalog(item, base=...): the path or URL that it has."
 _NO_PATH: Final = re.compile(r"(data|urn|mailto|doi|javascript):", re.IGNORECASE)
 _GDAL_STORES: Final = {
     "vsis3": "s3://",
@@ -131,7 +132,7 @@ def _join(href: str, base: str | None) -> str:
         if posixpath.isabs(href):
             return href
         found = f"the link {href[:200]!r} is relative, and the item has no self link"
-        raise UsageError(found, feature="usage", hint="Give base=, the path or URL that the item has.")
+        raise UsageError(found, feature="usage", hint=_NO_BASE)
     scheme = _SCHEME.match(base)
     if scheme is None or scheme[1].lower() == "file":
         here = unquote(urlsplit(base).path) if scheme else str(Path(base).absolute())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from obspec_utils.glob import glob as glob_store
 
+from virtual_tiff.cube.hrefs import read_bytes, readable_url, resolve_href
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.errors import SourceError, UsageError
 from virtual_tiff.tiff.failures import source_error
@@ -28,7 +29,8 @@ def expand_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[Location]:
     ----------
     inputs
         Local files, directories and globs (``**`` crosses directories), single URLs, ``s3://``, ``gs://`` and
-        ``az://`` prefixes and globs, and ``@list.txt``: a text file with one input per line.
+        ``az://`` prefixes and globs, and ``@list.txt``: a text file with one input per line, see
+        :func:`expand_lists`.
 
     Returns
     -------
@@ -45,17 +47,23 @@ def expand_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[Location]:
     """
     named: dict[str, Location] = {}
     listed: dict[str, Location] = {}
-    for item in inputs:
-        text = os.fspath(item)
-        if text.startswith("@"):
-            listed.update((place.url, place) for line in _lines(Path(text[1:])) for place in _expand(line))
-        else:
-            named.update((place.url, place) for place in _expand(text))
-    ordered = {place.url: place for place in sorted(named.values(), key=lambda place: natural_key(place.plain))}
-    files = list((ordered | listed).values())
+    for text, in_list in expand_lists(os.fspath(item) for item in inputs):
+        (listed if in_list else named).update((place.url, place) for place in expand_input(text))
+    files = in_order(named, listed)
     if not files:
-        raise SourceError("no input was given", feature="no-match", hint="Name files, directories, globs or URLs.")
+        raise nothing_given()
     return files
+
+
+def in_order(named: Mapping[str, Location], listed: Mapping[str, Location]) -> list[Location]:
+    """Each file once, by URL: those that are named in natural order, then those of lists in theirs."""
+    ordered = {place.url: place for place in sorted(named.values(), key=lambda place: natural_key(place.plain))}
+    return list((ordered | dict(listed)).values())
+
+
+def nothing_given() -> SourceError:
+    """Make the error for no input at all."""
+    return SourceError("no input was given", feature="no-match", hint="Name files, directories, globs or URLs.")
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -69,19 +77,56 @@ def is_tiff_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in TIFF_SUFFIXES
 
 
-def _lines(path: Path) -> list[str]:
+def expand_lists(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Put the lines of ``@list.txt`` in the place of that name, and say of each input whether it stood in a list.
+
+    Lists may be anywhere that files may be, and may name further lists. Lines with relative paths start from the
+    working directory, those of a list on a store or web server from the list.
+
+    Raises
+    ------
+    SourceError
+        ``no-match`` for an empty list, and why one cannot be read.
+    UsageError
+        ``usage`` for a list that names itself, and for a remote one that names local files.
+    """
+    for text in texts:
+        if text.startswith("@"):
+            yield from ((line, True) for line in _lines(text[1:], ()))
+        else:
+            yield text, False
+
+
+def _lines(name: str, above: tuple[str, ...]) -> Iterator[str]:
+    place = locate(name)
+    if place.url in above:
+        raise UsageError("the list of inputs names itself", feature="usage", url=place.plain)
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(place).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         found = f"the list of inputs cannot be read ({error})"
-        raise SourceError(found, feature="not-found", url=str(path)) from error
-    inputs = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not inputs:
-        raise SourceError("the list of inputs is empty", feature="no-match", url=str(path))
-    return inputs
+        raise SourceError(found, feature="not-found", url=place.plain) from error
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise SourceError("the list of inputs is empty", feature="no-match", url=place.plain)
+    for line in lines:
+        meant = line if place.local is not None else _from_list(line, place)
+        if meant.startswith("@"):
+            yield from _lines(meant[1:], (*above, place.url))
+        else:
+            yield meant
 
 
-def _expand(text: str) -> Iterator[Location]:
+def _from_list(line: str, place: Location) -> str:
+    """What a line of a remote list means."""
+    mark = next((mark for mark in ("@", "GTI:") if line.startswith(mark)), "")
+    url = readable_url(place)
+    text = resolve_href(line.removeprefix(mark), url, url=url)
+    return mark + text + "/" * (line.endswith("/") and not text.endswith("/"))
+
+
+def expand_input(text: str) -> Iterator[Location]:
+    """Expand one path, glob, prefix or URL to files, see :func:`expand_inputs`."""
     if "://" not in text or text.startswith("file://"):
         return _expand_local(text)
     scheme = locate(text).scheme

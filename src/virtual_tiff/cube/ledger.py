@@ -12,8 +12,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,10 +21,15 @@ from typing import Any, Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
+from virtual_tiff.cube.inputs import natural_key
 from virtual_tiff.cube.results import Failure, Result, Scan
 from virtual_tiff.cube.rows import SCHEMA, results_of, table_of
+from virtual_tiff.cube.stores import Location
 from virtual_tiff.errors import TargetError, UsageError
+
+type _File = Path | pa.Buffer
 
 VERSION: Final = 1
 """Of the columns."""
@@ -70,8 +75,9 @@ class ScanLedger:
             for killed in self._parts.glob("*.partial"):
                 killed.unlink()
         try:
-            for table in _tables(self.path, columns=["url"]):
-                _check_options(table.schema, self.options, self.path)
+            there = ledger_options(self.path)
+            if there is not None:
+                check_options(there, self.options, str(self.path), hint="Scan into another ledger.")
         except BaseException:
             self._unlock()
             raise
@@ -97,7 +103,8 @@ class ScanLedger:
     def known(self, urls: Iterable[str]) -> dict[str, FileHeader]:
         """The headers of those files that were read before, by URL; no source is touched."""
         wanted = set(urls)
-        return {item.url: item for item in read_rows(self.path, wanted) if isinstance(item, FileHeader)}
+        found = _read_rows(_files(self.path), str(self.path), wanted)
+        return {item.url: item for item in found if isinstance(item, FileHeader)}
 
     def add(self, result: Result) -> None:
         """Keep a header or a failure; it is on disk after the next :meth:`flush`, which comes by itself.
@@ -136,7 +143,7 @@ class ScanLedger:
         parts = _part_files(self.path)
         with _writing(self.path):
             if parts:
-                _write(self.path, _newest(self.path), self.options, self._parts)
+                _write(self.path, _newest(_files(self.path), str(self.path)), self.options, self._parts)
             for part in parts:
                 part.unlink()
 
@@ -165,41 +172,104 @@ def read_ledger(path: str | os.PathLike[str]) -> Scan:
         ``usage`` when the file is missing or is no ledger of this version.
     """
     place = ledger_path(path)
-    if not place.exists() and not _part_files(place):
+    if not _files(place):
         raise UsageError("there is no ledger", feature="usage", url=str(place), hint="Scan with ledger= first.")
-    found = list(read_rows(place))
+    found = list(_read_rows(_files(place), str(place)))
     headers = tuple(item for item in found if isinstance(item, FileHeader))
     return Scan(headers, tuple(item for item in found if isinstance(item, Failure)), reused=len(headers))
 
 
 def ledger_options(path: str | os.PathLike[str]) -> HeaderOptions | None:
     """What was read of each file of a ledger, or None when there is no ledger."""
-    table = next(_tables(ledger_path(path)), None)
-    if table is None:
+    place = ledger_path(path)
+    found = [_options(file, str(place)) for file in _files(place)]
+    return found[-1] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScan:
+    """A ledger that is an input: what it holds, in natural order of the files, and how that was read."""
+
+    name: str
+    options: HeaderOptions
+    results: tuple[Result, ...]
+
+
+def stored_scan(place: Location, content: bytes | None = None) -> StoredScan | None:
+    """Read a ledger, or return None when a Parquet file is none; no source is touched.
+
+    Parameters
+    ----------
+    place
+        Where it is.
+    content
+        Its bytes, when it does not lie on a local disk.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` when it is a ledger of another version, or damaged.
+    """
+    name = str(place.local or place.plain)
+    files = (pa.py_buffer(content),) if content is not None else _files(Path(name))
+    if not files or not _is_ours(files[0]):
         return None
-    told = _told(table.schema, ledger_path(path))["options"]
-    defaults = HeaderOptions()
-    return HeaderOptions(
-        ifd=tuple(told["ifd"]), chunks=type(defaults.chunks)(**told["chunks"]), overviews=told["overviews"]
-    )
+    found = sorted(_read_rows(files, name), key=lambda item: natural_key(item.place.plain))
+    return StoredScan(name, _options(files[-1], name), tuple(found))
 
 
-def read_rows(path: Path, urls: set[str] | None = None) -> Iterator[Result]:
+def _is_ours(file: _File) -> bool:
+    try:
+        return _KEY in (pq.read_schema(file, memory_map=False).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _files(path: Path) -> tuple[_File, ...]:
+    """The ledger and its parts, oldest first."""
+    return (*[path] * path.is_file(), *_part_files(path))
+
+
+def _options(file: _File, name: str) -> HeaderOptions:
+    try:
+        told = _told(pq.read_schema(file, memory_map=False), name)["options"]
+        chunks = ChunkOptions(**told["chunks"])
+        return HeaderOptions(ifd=tuple(told["ifd"]), chunks=chunks, overviews=told["overviews"])
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise _no_ledger(name, str(error).partition("\n")[0]) from error
+
+
+def check_options(there: HeaderOptions, asked: HeaderOptions, name: str, *, hint: str) -> None:
+    """Refuse headers that were read with other options than those that are asked for.
+
+    Raises
+    ------
+    UsageError
+        ``usage``, with the options that differ.
+    """
+    old, new = asdict(there), asdict(asked)
+    differing = sorted(key for key in new if old[key] != new[key])
+    if differing:
+        listed = ", ".join(f"{key}={old[key]}, not {new[key]}" for key in differing)
+        raise UsageError(f"the ledger was made with {listed}", feature="usage", url=name, hint=hint)
+
+
+def _read_rows(files: Sequence[_File], name: str, urls: set[str] | None = None) -> Iterator[Result]:
     """The newest row of each file, or of those asked for."""
-    for table in _newest(path, urls):
+    for table in _newest(files, name, urls):
         yield from results_of(table)
 
 
-def _newest(path: Path, urls: set[str] | None = None) -> Iterator[pa.Table]:
+def _newest(files: Sequence[_File], name: str, urls: set[str] | None = None) -> Iterator[pa.Table]:
     """The tables of a ledger and its parts, each file's last row only."""
     last: dict[str, int] = {}
     number = 0
-    for table in _tables(path, columns=["url"]):
+    for table in _tables(files, name, columns=["url"]):
         for url in table["url"].to_pylist():
             last[url] = number
             number += 1
     first = 0
-    for table in _tables(path):
+    for table in _tables(files, name):
         wanted = [
             index
             for index, url in enumerate(table["url"].to_pylist())
@@ -210,16 +280,16 @@ def _newest(path: Path, urls: set[str] | None = None) -> Iterator[pa.Table]:
             yield table.take(wanted) if len(wanted) < table.num_rows else table
 
 
-def _tables(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def _tables(files: Sequence[_File], name: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The row groups of the ledger, then those of its parts, oldest first."""
-    for file in [path] * path.exists() + _part_files(path):
+    for file in files:
         try:
             with pq.ParquetFile(file, memory_map=False) as parquet:
-                _told(parquet.schema_arrow, path)
-                for group in range(max(parquet.num_row_groups, 0)):
+                _told(parquet.schema_arrow, name)
+                for group in range(parquet.num_row_groups):
                     yield parquet.read_row_group(group, columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise _no_ledger(path, str(error).partition("\n")[0]) from error
+            raise _no_ledger(name, str(error).partition("\n")[0]) from error
 
 
 def _write(path: Path, tables: Iterable[pa.Table], options: HeaderOptions, folder: Path) -> None:
@@ -239,31 +309,21 @@ def _write(path: Path, tables: Iterable[pa.Table], options: HeaderOptions, folde
         work.unlink(missing_ok=True)
 
 
-def _told(schema: pa.Schema, path: Path) -> Mapping[str, Any]:
+def _told(schema: pa.Schema, name: str) -> Mapping[str, Any]:
     """What a Parquet file says of itself."""
     try:
         about: Mapping[str, Any] = json.loads((schema.metadata or {})[_KEY])
         known = about["ledger"] == VERSION
     except (KeyError, ValueError, TypeError) as error:
-        raise _no_ledger(path, "it was written by another program") from error
+        raise _no_ledger(name, "it was written by another program") from error
     if not known:
-        raise _no_ledger(path, f"its version is {about['ledger']}, that of this program {VERSION}")
+        raise _no_ledger(name, f"its version is {about['ledger']}, that of this program {VERSION}")
     return about
 
 
-def _check_options(schema: pa.Schema, options: HeaderOptions, path: Path) -> None:
-    there = _told(schema, path)["options"]
-    asked = json.loads(json.dumps(asdict(options)))
-    differing = sorted(name for name in asked if asked[name] != there.get(name))
-    if differing:
-        listed = ", ".join(f"{name}={there.get(name)}, not {asked[name]}" for name in differing)
-        found = f"the ledger was made with {listed}"
-        raise UsageError(found, feature="usage", url=str(path), hint="Scan into another ledger.")
-
-
-def _no_ledger(path: Path, why: str) -> UsageError:
+def _no_ledger(name: str, why: str) -> UsageError:
     found = f"the file is no ledger of a scan ({why})"
-    return UsageError(found, feature="usage", url=str(path), hint="Name another file, or remove this one.")
+    return UsageError(found, feature="usage", url=name, hint="Name another file, or remove this one.")
 
 
 def _parts_folder(path: Path) -> Path:

@@ -23,6 +23,7 @@ MAX_STEPS: Final = 300_000
 """Readings that are tried for one path."""
 
 _FIRST: Final = 5
+_HINT: Final = "A pattern describes the end of the path, from a slash on; * stands for what does not matter."
 _ENCODED: Final = ("http", "https", "file")
 
 
@@ -95,7 +96,8 @@ class Pattern:
         """
         values = self.match(url)
         if values is None:
-            raise _mismatch(self.text, [url], 1).at(url=url)
+            found = f"the name does not match the pattern {self.text!r}"
+            raise ConformError(found, feature="conform", url=url, hint=_HINT)
         return values
 
     def read_all(self, urls: Sequence[str]) -> list[Mapping[str, datetime | int | str]]:
@@ -210,5 +212,4 @@ def readable_path(url: str, *, whole: bool = False) -> str:
 def _mismatch(pattern: str, failed: Sequence[str], total: int) -> ConformError:
     shown = ", ".join(failed[:_FIRST]) + (", ..." if len(failed) > _FIRST else "")
     found = f"{len(failed)} of {total} names do not match the pattern {pattern!r}: {shown}"
-    hint = "A pattern describes the end of the path, from a slash on; * stands for what does not matter."
-    return ConformError(found, feature="conform", hint=hint)
+    return ConformError(found, feature="conform", hint=_HINT)

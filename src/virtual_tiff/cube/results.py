@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.header import FileHeader, KeyValue
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.errors import VirtualTiffError
 
@@ -24,11 +25,16 @@ type OnProgress = Callable[[ScanProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file whose header could not be read, and why."""
+    """A file whose header could not be read, or that could not be used, and why.
+
+    ``item_id``, ``time`` and ``keys`` are what a catalogue or a pattern of names says of it, as for headers.
+    """
 
     place: Location
     error: VirtualTiffError
     item_id: str | None = None
+    time: datetime | None = None
+    keys: Mapping[str, KeyValue] = field(default_factory=dict)
 
     @property
     def url(self) -> str:

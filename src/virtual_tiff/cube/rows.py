@@ -110,7 +110,7 @@ def _header_row(header: FileHeader) -> dict[str, Any]:
         "read_at": header.read_at,
         "digest": header.digest,
         "time": _utc(header.time),
-        "keys": _json({name: _key_json(value) for name, value in header.keys.items()}) if header.keys else None,
+        "keys": _keys_json(header.keys),
         "data_type": traits["data type"],
         "grid": ", ".join(places),
         "layout": f"{crc32(_json(dict(traits)).encode()):08x}",
@@ -150,8 +150,7 @@ def _header_from(row: Mapping[str, Any]) -> FileHeader:
         levels=tuple(levels.get(number, array) for number in range(row["levels"])),
         masks=tuple(masks.get(number) for number in range(row["levels"])),
     )
-    keys = {name: _key_from(value) for name, value in json.loads(row["keys"] or "{}").items()}
-    return replace(header, item_id=row["item_id"], time=_utc(row["time"]), keys=keys)
+    return replace(header, item_id=row["item_id"], time=_utc(row["time"]), keys=_keys_from(row["keys"]))
 
 
 def _utc(time: datetime | None) -> datetime | None:
@@ -159,6 +158,14 @@ def _utc(time: datetime | None) -> datetime | None:
     if time is None:
         return None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _keys_json(keys: Mapping[str, KeyValue]) -> str | None:
+    return _json({name: _key_json(value) for name, value in keys.items()}) if keys else None
+
+
+def _keys_from(text: str | None) -> dict[str, KeyValue]:
+    return {name: _key_from(value) for name, value in json.loads(text or "{}").items()}
 
 
 def _key_json(value: KeyValue) -> object:
@@ -242,6 +249,8 @@ def _failure_row(failure: Failure) -> dict[str, Any]:
     return {
         "url": failure.place.url,
         "item_id": failure.item_id,
+        "time": _utc(failure.time),
+        "keys": _keys_json(failure.keys),
         "error": str(error),
         "failure": _json({"kind": type(error).__name__, **told}),
     }
@@ -251,4 +260,5 @@ def _failure_from(row: Mapping[str, Any]) -> Failure:
     told = json.loads(row["failure"])
     kind = _KINDS[told.pop("kind")]
     told["ifd"] = None if told["ifd"] is None else tuple(told["ifd"])
-    return Failure(locate(row["url"]), kind(told.pop("found"), **told), item_id=row["item_id"])
+    error = kind(told.pop("found"), **told)
+    return Failure(locate(row["url"]), error, row["item_id"], _utc(row["time"]), _keys_from(row["keys"]))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from virtual_tiff.chunks import ChunkOptions
+from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.executor import check_executor, scan_shards
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
 from virtual_tiff.cube.heads import changed_since
 from virtual_tiff.cube.ledger import ScanLedger
-from virtual_tiff.cube.listed import Input, Inputs, gather_inputs
+from virtual_tiff.cube.listed import Input, InputOptions, Inputs, gather_inputs
+from virtual_tiff.cube.pattern import Pattern
 from virtual_tiff.cube.reading import CONCURRENCY, Stop, check_concurrency, read_headers
 from virtual_tiff.cube.results import Failure, OnProgress, OnResult, Result, Scan, ScanProgress
 from virtual_tiff.cube.retry import RETRIES, check_retries
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import Location
+from virtual_tiff.cube.vrt import Parts
 from virtual_tiff.errors import UsageError
 from virtual_tiff.tiff.ifd import IfdPath
 
@@ -29,8 +32,13 @@ _NOTHING: Final = contextlib.nullcontext()
 
 
 def scan(
-    inputs: Iterable[Input],
+    inputs: Input | Inputs,
     *,
+    pattern: str | Pattern | None = None,
+    assets: AssetChoice | Sequence[str] | None = None,
+    properties: Sequence[str] = (),
+    location_field: str | None = None,
+    parts: Parts = "error",
     ifd: int | IfdPath = 0,
     options: ChunkOptions | None = None,
     overviews: bool = False,
@@ -48,8 +56,14 @@ def scan(
     ----------
     inputs
         Files, directories, globs, prefixes, URLs and ``@list.txt``, see
-        :func:`virtual_tiff.cube.inputs.expand_inputs`; and items of :func:`virtual_tiff.cube.catalog.read_catalog`,
-        whose id, time, asset and further properties the headers then have.
+        :func:`virtual_tiff.cube.inputs.expand_inputs`; catalogues, by their names or as STAC items in memory, whose
+        id, time, asset and further properties the headers then have; ledgers of earlier scans, whose files are not
+        read again, unless that failed. See :func:`virtual_tiff.cube.listed.gather_inputs`, whose result will do, too.
+    pattern
+        What the names of files look like, such as ``"{tile}_{time:%Y%m%d}_{band}.tif"``: its fields become keys and
+        times of the headers. A file that does not match it is a failure.
+    assets, properties, location_field, parts
+        How catalogues are read, see :class:`virtual_tiff.cube.facts.InputOptions`.
     ifd
         The image of each file: an index, or a path into the SubIFDs.
     options
@@ -85,31 +99,36 @@ def scan(
     """
     if on_error not in ("raise", "skip"):
         raise UsageError(f"on_error={on_error!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
-    if refresh and ledger is None:
-        raise UsageError("refresh=True without a ledger", feature="usage", hint="Name one: ledger='scan.parquet'.")
     check_concurrency(concurrency)
     check_retries(retries)
     if executor is not None:
         check_executor(executor)
     wanted = _header_options(ifd, options, overviews=overviews)
-    named = gather_inputs(inputs)
-    places = named.places
+    chosen = InputOptions(
+        pattern=pattern, assets=assets, properties=properties, location_field=location_field, parts=parts
+    )
+    named = _gathered(inputs, chosen)
+    named.check_options(wanted)
+    if refresh and ledger is None and not named.known:
+        raise UsageError("refresh=True without a ledger", feature="usage", hint="Name one: ledger='scan.parquet'.")
     with ScanLedger(ledger, wanted) if ledger is not None else _NOTHING as book:
-        known = book.known(place.url for place in places) if book is not None else {}
+        stored = {} if book is None else book.known(place.url for place in named.places)
+        known = _newest(stored, named)
         if refresh and known:
             for url in run(changed_since(list(known.values()), concurrency=concurrency, retries=retries)):
                 del known[url]
-        results = _Results(known, named, on_error, None if book is None else book.add, on_progress)
-        missing = [place for place in places if place.url not in known]
-        if executor is not None:
-            scan_shards(executor, missing, wanted, on_result=results.add, concurrency=concurrency, retries=retries)
-        else:
-            run(read_headers(missing, wanted, on_result=results.add, concurrency=concurrency, retries=retries))
-    return results.in_order(places)
+        results = _Results(named, on_error, None if book is None else book.add, on_progress)
+        if results.begin(known, stored):
+            missing = results.missing()
+            if executor is not None:
+                scan_shards(executor, missing, wanted, on_result=results.add, concurrency=concurrency, retries=retries)
+            else:
+                run(read_headers(missing, wanted, on_result=results.add, concurrency=concurrency, retries=retries))
+    return results.in_order()
 
 
 async def scan_async(
-    places: Sequence[Location],
+    places: Sequence[Location] | Inputs,
     *,
     ifd: int | IfdPath = 0,
     options: ChunkOptions | None = None,
@@ -118,11 +137,41 @@ async def scan_async(
     retries: int = RETRIES,
     on_progress: OnProgress | None = None,
 ) -> Scan:
-    """Read the headers of located files, see :func:`scan`."""
+    """Read the headers of located files, or of all :func:`~virtual_tiff.cube.listed.gather_inputs` found.
+
+    In the latter case, those that are known are not read, as in :func:`scan`.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` for a ledger made with other options.
+    """
     wanted = _header_options(ifd, options, overviews=overviews)
-    results = _Results({}, Inputs(tuple(places)), "skip", None, on_progress)
-    await read_headers(places, wanted, on_result=results.add, concurrency=concurrency, retries=retries)
-    return results.in_order(places)
+    named = places if isinstance(places, Inputs) else Inputs(tuple(places))
+    named.check_options(wanted)
+    results = _Results(named, "skip", None, on_progress)
+    results.begin(_newest({}, named), {})
+    await read_headers(results.missing(), wanted, on_result=results.add, concurrency=concurrency, retries=retries)
+    return results.in_order()
+
+
+def _gathered(inputs: Input | Inputs, options: InputOptions) -> Inputs:
+    if not isinstance(inputs, Inputs):
+        return gather_inputs(inputs, options)
+    if options != InputOptions():
+        found = "a pattern, or a choice of what catalogues list, comes after the inputs were gathered"
+        raise UsageError(found, feature="usage", hint="Give it to gather_inputs.")
+    return inputs
+
+
+def _newest(stored: Mapping[str, FileHeader], inputs: Inputs) -> dict[str, FileHeader]:
+    """The headers that need not be read: of the ledger that is written, and of ledgers among the inputs."""
+    known = dict(stored)
+    for place in inputs.places:
+        header = inputs.known.get(place.url)
+        if header is not None and (place.url not in known or known[place.url].read_at < header.read_at):
+            known[place.url] = header
+    return known
 
 
 def _header_options(ifd: int | IfdPath, options: ChunkOptions | None, *, overviews: bool) -> HeaderOptions:
@@ -131,54 +180,96 @@ def _header_options(ifd: int | IfdPath, options: ChunkOptions | None, *, overvie
 
 
 class _Results:
-    """What comes in, and what the ledger knew before."""
+    """What comes in, and what is known before anything is read."""
 
     def __init__(
-        self,
-        known: dict[str, FileHeader],
-        inputs: Inputs,
-        on_error: OnError,
-        keep: OnResult | None,
-        on_progress: OnProgress | None,
+        self, inputs: Inputs, on_error: OnError, keep: OnResult | None, on_progress: OnProgress | None
     ) -> None:
-        self._found: dict[str, Result] = {url: inputs.described(header) for url, header in known.items()}
+        self._found: dict[str, Result] = {}
         self._inputs = inputs
-        self._reused = len(known)
+        self._reused = 0
         self._failed = 0
         self._on_error = on_error
         self._keep = keep
         self._on_progress: Callable[[ScanProgress], None] = on_progress or (lambda _: None)
         self._fatal: Failure | None = None
-        if known:
+
+    def begin(self, known: Mapping[str, FileHeader], stored: Mapping[str, FileHeader]) -> bool:
+        """Take the files that are not read: those that are refused, and those whose headers are known.
+
+        Parameters
+        ----------
+        known
+            The headers.
+        stored
+            Those of them, or older ones, that stand in the ledger that is written.
+
+        Returns
+        -------
+        bool
+            Whether the scan goes on: not when there is a failure and failures are fatal.
+        """
+        for place in self._inputs.places:
+            url = place.url
+            header = known.get(url)
+            if url in self._inputs.refused:
+                result = self._take(self._inputs.refused[url])
+                kept = url not in stored
+            elif header is not None:
+                result = self._take(header)
+                kept = isinstance(result, FileHeader) and _differs(result, stored.get(url))
+                self._reused += 1
+            else:
+                continue
+            if kept and self._keep is not None:
+                self._keep(result)
+        if self._found:
             self._tell()
+        return self._fatal is None
+
+    def missing(self) -> list[Location]:
+        """The files that are to be read."""
+        return [place for place in self._inputs.places if place.url not in self._found]
 
     def add(self, result: Result) -> None:
         """Take one result; end the scan when it is a failure and failures are fatal."""
-        result = self._inputs.described(result)
-        self._found[result.url] = result
+        result = self._take(result)
         if self._keep is not None:
             self._keep(result)
-        if isinstance(result, Failure):
-            self._failed += 1
-            if self._on_error == "raise":
-                self._fatal = result
         self._tell()
         if self._fatal is not None:
             raise Stop
 
+    def _take(self, result: Result) -> Result:
+        result = self._inputs.described(result)
+        self._found[result.url] = result
+        if isinstance(result, Failure):
+            self._failed += 1
+            if self._on_error == "raise" and self._fatal is None:
+                self._fatal = result
+        return result
+
     def _tell(self) -> None:
         self._on_progress(ScanProgress(len(self._found), self._failed, len(self._inputs.places)))
 
-    def in_order(self, places: Sequence[Location]) -> Scan:
+    def in_order(self) -> Scan:
         """The scan, in the order of the inputs; raises the error that ended it."""
         if self._fatal is not None:
             raise self._fatal.error
-        found = [self._found[place.url] for place in places]
+        found = [self._found[place.url] for place in self._inputs.places]
         return Scan(
             headers=tuple(item for item in found if isinstance(item, FileHeader)),
             failures=tuple(item for item in found if isinstance(item, Failure)),
             reused=self._reused,
         )
+
+
+def _differs(header: FileHeader, stored: FileHeader | None) -> bool:
+    """Whether a header says more or something else than the one in the ledger."""
+    if stored is None:
+        return True
+    pairs = ((one.read_at, one.item_id, one.time, dict(one.keys)) for one in (header, stored))
+    return next(pairs) != next(pairs)
 
 
 def parse_ifd(text: str) -> int | IfdPath:
