@@ -1,9 +1,10 @@
-"""Scans on other processes: threads, spawned processes, a Dask cluster; forks are refused."""
+"""Work and scans on other threads and processes; forks are refused, and what goes wrong there is told."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -13,13 +14,11 @@ import numpy as np
 import pytest
 
 from tests.archives import make_archive
-from tests.servers import Bucket
-from virtual_tiff import open_cube
+from tests.spread import OddError, die
+from virtual_tiff.cube.executor import run_on
 from virtual_tiff.cube.ledger import read_ledger
-from virtual_tiff.cube.plan import plan_stack
-from virtual_tiff.cube.publish import publish_plan
 from virtual_tiff.cube.scan import ScanProgress, scan
-from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
+from virtual_tiff.errors import ConformError, SourceError, UsageError, VirtualTiffError
 
 
 def spawned() -> ProcessPoolExecutor:
@@ -67,9 +66,12 @@ def test_a_failure_ends_a_scan_that_is_told_so(tmp_path: Path) -> None:
 class CallsLikeLithops:
     """The two methods of Lithops' FunctionExecutor that are used, with its way of passing arguments by name."""
 
-    def call_async(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> concurrent.futures.Future[Any]:
+    def call_async(self, func: Callable[..., Any], data: Mapping[str, Any]) -> concurrent.futures.Future[Any]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        future.set_result(function(**arguments))
+        try:
+            future.set_result(func(**data))
+        except Exception as error:  # noqa: BLE001 (it is handed over)
+            future.set_exception(error)
         return future
 
     def get_result(self, future: concurrent.futures.Future[Any]) -> Any:
@@ -81,24 +83,62 @@ def test_executors_with_the_methods_of_lithops(tmp_path: Path) -> None:
     assert len(scan([tmp_path], executor=CallsLikeLithops()).headers) == 3
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_dask_cluster_scans_a_bucket(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distributed import Client, LocalCluster
+# What goes wrong on other machines
 
-    for name, value in bucket.environment.items():  # the workers inherit it
-        monkeypatch.setenv(name, value)
-    pixels = make_archive(tmp_path / "in", 6)
-    for path in (tmp_path / "in").iterdir():
-        bucket.store().put(f"in/{path.name}", path.read_bytes())
-    start: Any = LocalCluster
-    connect: Any = Client
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with start(host="127.0.0.1", **options) as cluster, connect(cluster) as client:
-        pids = set(client.run(lambda: __import__("os").getpid()).values())
-        found = scan([f"{bucket.url}in/"], executor=client)
-    assert len(pids) == 2
-    found.check()
-    publish_plan(plan_stack(found.headers), tmp_path / "cube")
-    np.testing.assert_array_equal(open_cube(tmp_path / "cube")["band_data"].values, pixels[:, 0])
+
+def test_results_come_as_they_end() -> None:
+    with ThreadPoolExecutor(2) as executor:
+        assert sorted(run_on(executor, divmod, [(7, 2), (9, 4)])) == [(2, 1), (3, 1)]
+
+
+def test_an_error_cancels_what_has_not_begun() -> None:
+    begun: list[int] = []
+    told = threading.Event()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            raise ConformError("the first", feature="conform")
+        told.wait()
+
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(ConformError, match="the first"):
+            list(run_on(executor, work, [(number,) for number in range(20)]))
+        told.set()
+    assert set(begun) <= {0, 1}
+
+
+def raise_odd() -> None:
+    raise OddError("no ", "luck")
+
+
+def test_exceptions_that_do_not_travel_are_told() -> None:
+    with spawned() as executor, pytest.raises(SourceError, match="OddError: no luck") as caught:
+        list(run_on(executor, raise_odd, [()]))
+    assert caught.value.feature == "worker"
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    with spawned() as executor, pytest.raises(SourceError, match="a worker died") as caught:
+        list(run_on(executor, die, [() for _ in range(5)]))
+    assert caught.value.feature == "worker"
+
+
+def test_tasks_that_do_not_travel_are_told() -> None:
+    with spawned() as executor, pytest.raises(SourceError, match="executor failed") as caught:
+        list(run_on(executor, repr, [(threading.Lock(),)]))
+    assert caught.value.feature == "worker"
+
+
+def test_an_executor_that_was_shut_down_is_told() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(SourceError, match="shutdown") as caught:
+        list(run_on(executor, abs, [(1,)]))
+    assert caught.value.feature == "worker"
+
+
+def test_failures_of_lithops_are_told() -> None:
+    with pytest.raises(SourceError, match="OddError: no luck") as caught:
+        list(run_on(CallsLikeLithops(), raise_odd, [()]))
+    assert caught.value.feature == "worker"

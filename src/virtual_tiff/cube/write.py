@@ -123,8 +123,8 @@ def block_of(task: Task, containers: Sequence[Container]) -> ReferenceBlock:
         index=placement.index,
         grid=placement.grid,
         location=container_of(header.place, containers).reference(header.place),
-        offsets=np.ascontiguousarray(array.offsets, np.uint64).ravel(),
-        lengths=np.ascontiguousarray(array.lengths, np.uint64).ravel(),
+        offsets=array.offsets.ravel(),
+        lengths=array.lengths.ravel(),
         checksum=checksum(header),
         inlined={
             tuple(base + own for base, own in zip(placement.index, (*lead, *index), strict=True)): chunk
@@ -163,8 +163,9 @@ async def _refer(store: IcechunkStore, block: ReferenceBlock) -> None:
         f"/{block.path}",
         block.grid,
         locations,
-        block.offsets,
-        block.lengths,
+        # Dask unpickles arrays in place, wherever they lie in a message.
+        np.require(block.offsets, np.uint64, ["C", "A"]),
+        np.require(block.lengths, np.uint64, ["C", "A"]),
         arr_offset=block.index,
         checksum=block.checksum,
     )
