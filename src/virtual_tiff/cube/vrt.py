@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -85,7 +85,8 @@ def vrt_items(root: Element, url: str, *, parts: Parts = "error") -> list[Source
     Returns
     -------
     list of SourceItem
-        One for each file and place, with its bands in ``use``. The properties are those of the mosaic.
+        One for each file and place, with its bands in ``use``. The properties are those of the mosaic; ``band`` is
+        the name or number of its band, where every file is one band.
 
     Raises
     ------
@@ -107,7 +108,20 @@ def vrt_items(root: Element, url: str, *, parts: Parts = "error") -> list[Source
             kept.bands.append((band, _source_band(source, mosaic)))
     if not uses:
         raise mosaic.refuse("names no file")
-    return [_item(use, mosaic) for use in uses.values()]
+    return _with_band([_item(use, mosaic) for use in uses.values()])
+
+
+def _with_band(items: list[SourceItem]) -> list[SourceItem]:
+    """Say which band of the mosaic each file is, where files are single bands of it (``gdalbuildvrt -separate``)."""
+    into = [() if item.use is None else item.use.into for item in items]
+    if len(set(into)) == 1 or any(len(bands) != 1 for bands in into):
+        return items
+    names: list[str | None] = [next(iter(item.properties.get("bands", ())), None) for item in items]
+    told = None not in names and len(set(zip(into, names, strict=True))) == len(set(names)) == len(set(into))
+    labels = names if told else [bands[0] + 1 for bands in into]
+    return [
+        replace(item, properties={**item.properties, "band": label}) for item, label in zip(items, labels, strict=True)
+    ]
 
 
 def _mosaic(root: Element, url: str, parts: Parts) -> _Mosaic:
