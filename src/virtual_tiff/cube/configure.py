@@ -15,6 +15,7 @@ from icechunk import ManifestConfig, ManifestSplitCondition, ManifestSplitDimCon
 
 from virtual_tiff.cube.blueprint import GroupPlan
 from virtual_tiff.cube.container import Container
+from virtual_tiff.cube.patient import is_passing, opened
 from virtual_tiff.cube.write import joined, split_sizes
 from virtual_tiff.errors import TargetError
 
@@ -39,11 +40,16 @@ def configured(
         ``target-denied`` when other writers overwrite it again and again.
     """
     for _ in range(_TRIES):
-        repository = icechunk.Repository.open(storage)
+        repository = opened(storage)
         config = repository.config
         if not _extend(config, groups, containers):
             return repository
-        repository.reopen(config=config).save_config()
+        try:
+            repository.reopen(config=config).save_config()
+        except icechunk.IcechunkError as error:
+            # Another writer was faster, or an answer was lost: look again what is there.
+            if not (isinstance(error, icechunk.ConflictError) or is_passing(error)):
+                raise
     found = "other writers keep changing the configuration of the repository"
     raise TargetError(found, feature="target-denied", hint="Run it again.")
 

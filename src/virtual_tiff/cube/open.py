@@ -8,9 +8,10 @@ from typing import Any
 
 import icechunk
 import xarray as xr
-from icechunk.store import IcechunkStore
 
 from virtual_tiff.cube.access import Call, repository_storage, source_credentials
+from virtual_tiff.cube.authorize import check_access
+from virtual_tiff.cube.patient import PatientStore, insist
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, translated
@@ -39,7 +40,10 @@ def open_repository(path: str | os.PathLike[str], *, credentials: Credentials | 
     """
     place = locate(path)
     containers = containers_in(place)
-    authorized = _authorize(place, containers, credentials or {})
+    return _open_with(place, _authorize(place, containers, credentials or {}))
+
+
+def _open_with(place: Location, authorized: Mapping[str, Any]) -> icechunk.Repository:
     return open_existing(place, authorize_virtual_chunk_access=icechunk.containers_credentials(authorized))
 
 
@@ -52,6 +56,7 @@ def open_cube(
     tag: str | None = None,
     snapshot: str | None = None,
     credentials: Credentials | None = None,
+    check: bool = True,
     chunks: Any = None,
     **options: Any,
 ) -> xr.Dataset:
@@ -69,26 +74,39 @@ def open_cube(
         The version; the newest of branch "main" when none is given.
     credentials
         See :func:`open_repository`.
+    check
+        Whether to ask for one byte of one source in each bucket and on each web server, so that missing credentials
+        are told now and not at the first pixel.
     chunks
         As in xarray: ``{}`` gives Dask arrays, None lazy arrays without Dask.
     **options
-        More arguments for :func:`xarray.open_zarr`.
+        More arguments for :func:`xarray.open_zarr`. Unless `decode_times` says otherwise, times are whole
+        microseconds, of any year.
 
     Raises
     ------
     TargetError
         ``target-missing``, ``target-not-a-cube`` or ``container``.
+    SourceError
+        ``forbidden`` when the sources below a prefix may not be read; it says what is needed.
     """
-    repository = open_repository(path, credentials=credentials)
     if sum(version is not None for version in (branch, tag, snapshot)) > 1:
         raise UsageError("more than one of branch, tag and snapshot", feature="usage", url=str(path))
     if tag is None and snapshot is None and branch is None:
         branch = "main"
     place = locate(path)
+    containers = containers_in(place)
+    authorized = _authorize(place, containers, credentials or {})
     with translated(place):
-        store = repository.readonly_session(branch, tag=tag, snapshot_id=snapshot).store
+        repository = _open_with(place, authorized)
+        session = insist(lambda: repository.readonly_session(branch, tag=tag, snapshot_id=snapshot))
+        store = PatientStore.of(session)
+        top = group or ""
         if level is not None:
-            group = run(_level_group(store, group or "", level, place))
+            group = run(_level_group(store, top, level, place))
+        if check:
+            run(check_access(store, top, containers, authorized))
+    options.setdefault("decode_times", xr.coders.CFDatetimeCoder(time_unit="us"))
     try:
         dataset: xr.Dataset = xr.open_zarr(
             store, group=group, consolidated=False, zarr_format=3, chunks=chunks, **options
@@ -99,7 +117,7 @@ def open_cube(
     return dataset
 
 
-async def _level_group(store: IcechunkStore, group: str, level: int, place: Location) -> str:
+async def _level_group(store: PatientStore, group: str, level: int, place: Location) -> str:
     """The group of a level, in which a cube with overviews keeps it."""
     there = sorted(int(key) for key in [key async for key in store.list_dir(group)] if key.isdecimal())
     if not there and level == 0:

@@ -20,6 +20,7 @@ import icechunk
 
 from virtual_tiff.cube.access import repository_storage
 from virtual_tiff.cube.lock import lock, locked, unlock
+from virtual_tiff.cube.patient import insist, opened
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.errors import SourceError, TargetError
 from virtual_tiff.tiff.failures import source_error
@@ -85,25 +86,30 @@ def _check_free_folder(path: Path, url: str) -> None:
 
 
 def _any_object(place: Location) -> bool:
+    def look() -> bool:
+        try:
+            return any(page for page in place.store.list(place.path.strip("/"), chunk_size=1))
+        except Exception as error:
+            raise source_error(error, place.url) from error
+
     try:
-        return any(page for page in place.store.list(place.path.strip("/"), chunk_size=1))
-    except Exception as error:
-        told = source_error(error, place.url)
-        raise _denied(place.url, told.found) from error
+        return insist(look)
+    except SourceError as error:
+        raise _denied(place.url, error.found) from error
 
 
 def _is_blank_repository(place: Location) -> bool:
     """Whether all there is is a repository without a single commit, as a killed run leaves it."""
     try:
-        return is_blank(icechunk.Repository.open(repository_storage(place).make()))
+        return is_blank(opened(repository_storage(place).make()))
     except icechunk.IcechunkError:
         return False
 
 
 def is_blank(repository: icechunk.Repository, snapshot: str | None = None) -> bool:
     """Whether a snapshot, by default the newest, is the one that a repository is born with."""
-    snapshot = snapshot or repository.lookup_branch("main")
-    return next(iter(repository.ancestry(snapshot_id=snapshot))).parent_id is None
+    asked = {"branch": "main"} if snapshot is None else {"snapshot_id": snapshot}
+    return insist(lambda: next(iter(repository.ancestry(**asked)))).parent_id is None
 
 
 @dataclass(slots=True)
@@ -116,11 +122,14 @@ class Staging:
 
     def create(self, config: icechunk.RepositoryConfig) -> icechunk.Repository:
         """Create the repository, or open the blank one that a killed run left, or that another run just made."""
+        return insist(lambda: self._create(config))
+
+    def _create(self, config: icechunk.RepositoryConfig) -> icechunk.Repository:
         if self.place.local is None and icechunk.Repository.exists(self.storage):
             return icechunk.Repository.open(self.storage)
         repository = icechunk.Repository.create(self.storage, config=config)
-        repository.save_config()
         self.created = True
+        repository.save_config()
         return repository
 
 
@@ -226,8 +235,10 @@ def writing(place: Location) -> Iterator[None]:
     ------
     TargetError
         When another process does not end, or the storage refuses.
+    ConflictError
+        Of Icechunk, as it is: the caller may begin again on top of what the faster writer wrote.
     """
-    with translated(place):
+    with translated(place, conflicts=False):
         if place.local is None:
             yield
         elif not place.local.is_dir():
@@ -238,11 +249,13 @@ def writing(place: Location) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def translated(place: Location) -> Iterator[None]:
-    """Turn Icechunk's errors into ours."""
+def translated(place: Location, *, conflicts: bool = True) -> Iterator[None]:
+    """Turn Icechunk's errors into ours; conflicts with other writers only when asked for."""
     try:
         yield
     except icechunk.IcechunkError as error:
+        if isinstance(error, icechunk.ConflictError) and not conflicts:
+            raise
         raise translate_icechunk(error, place.url) from error
 
 
@@ -268,4 +281,4 @@ def translate_icechunk(error: icechunk.IcechunkError, url: str) -> TargetError:
 def open_existing(place: Location, **options: Any) -> icechunk.Repository:
     """Open a repository that must be there."""
     with translated(place):
-        return icechunk.Repository.open(repository_storage(place).make(), **options)
+        return opened(repository_storage(place).make(), **options)

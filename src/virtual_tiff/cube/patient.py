@@ -1,0 +1,154 @@
+"""Patience with storages: what Icechunk does not ask again by itself, with pauses that grow and vary.
+
+Icechunk repeats refused requests to S3 on its own. It gives up at once when an answer breaks off, and with
+sources on web servers at any failure; a cube of many chunks would then hardly ever be read to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any, Final, Protocol
+
+import icechunk
+from icechunk.store import IcechunkStore
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+
+from virtual_tiff.errors import SourceError
+
+RETRIES: Final = 6
+"""Further attempts: six pauses take 3 to 6 seconds."""
+
+FIRST_PAUSE: Final = 0.1
+LONGEST: Final = 60.0
+"""Seconds after which nothing is begun anew; a single attempt of Icechunk's may last longer."""
+
+_LONGEST_READ: Final = 120.0
+"""Seconds for one attempt to read a chunk: a server that does not go on is asked again."""
+
+# Refusals are not in it: S3's come without a status after Icechunk's own retries, and those of web servers name it.
+_PASSING: Final = re.compile(
+    r"streaming error|reading a body|end of file|unexpected end|incomplete|connection|broken pipe|timed? ?out"
+    r"|error sending request|dispatch failure: (io|timeout)|status code: (408|429|5\d\d)\b",
+    re.IGNORECASE,
+)
+_NEVER: Final = frozenset({"virtual-chunk-modified", "object-not-found", "invalid-credentials"})
+_HINTS: Final = {
+    "virtual-chunk-modified": "A source of the cube was replaced since it was published: `verify` finds which ones, "
+    "and with fix=True refers to the new versions.",
+    "virtual-chunk-fetch": "A source of the cube cannot be read: `verify` finds which ones, and whether they are "
+    "missing or refused.",
+}
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a failure of Icechunk's, or an error of ours because of one, may pass by itself."""
+    if isinstance(error, SourceError):
+        return error.feature == "unreachable"
+    if not isinstance(error, icechunk.IcechunkError):
+        return isinstance(error.__cause__, icechunk.IcechunkError) and is_passing(error.__cause__)
+    if isinstance(error, icechunk.ConflictError) or str(error.kind) in _NEVER:
+        return False
+    return isinstance(error, icechunk.StorageError) and _PASSING.search(str(error)) is not None
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each further attempt, none any more when it has taken too long."""
+    end = time.monotonic() + LONGEST
+    for number in range(RETRIES):
+        if time.monotonic() < end:
+            yield FIRST_PAUSE * 2**number * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+
+
+def insist[T](work: Callable[[], T]) -> T:
+    """Do what may be done twice, and do it again when the storage failed for a reason that may pass."""
+    for pause in pauses():
+        try:
+            return work()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+        time.sleep(pause)
+    return work()
+
+
+async def _insist_async[T](work: Callable[[], Awaitable[T]]) -> T:
+    waits = pauses()
+    while True:
+        try:
+            async with asyncio.timeout(_LONGEST_READ):
+                return await work()
+        except (TimeoutError, icechunk.IcechunkError) as error:
+            pause = next(waits, None) if isinstance(error, TimeoutError) or is_passing(error) else None
+            if pause is None:
+                raise
+        await asyncio.sleep(pause)
+
+
+def opened(storage: icechunk.Storage, **options: Any) -> icechunk.Repository:
+    """Open a repository, patiently."""
+    return insist(lambda: icechunk.Repository.open(storage, **options))
+
+
+class _HasStore(Protocol):
+    @property
+    def store(self) -> IcechunkStore: ...
+
+
+class PatientStore(IcechunkStore):
+    """A store of Icechunk's for reading, that asks again; and whose errors say what to do about a source."""
+
+    @classmethod
+    def of(cls, session: _HasStore) -> PatientStore:
+        """The patient store of a session for reading."""
+        return cls(session.store._store)  # noqa: SLF001 (the one way to another class of the same store)
+
+    def with_read_only(self, read_only: bool = False) -> PatientStore:  # noqa: FBT001, FBT002 (as the base has it)
+        """The same store, read-only or not, as Zarr asks for it."""
+        return PatientStore(self._store, read_only)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Read a key, or None when it is not there."""
+        get = super().get
+        try:
+            return await _insist_async(lambda: get(key, prototype, byte_range))
+        except icechunk.StorageError as error:
+            if str(error.kind) in _HINTS:
+                error.add_note(_HINTS[str(error.kind)])
+            raise
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Read parts of keys."""
+        asked = list(key_ranges)
+        get = super().get_partial_values
+        return await _insist_async(lambda: get(prototype, asked))
+
+    async def exists(self, key: str) -> bool:
+        """Whether a key is there."""
+        exists = super().exists
+        return await _insist_async(lambda: exists(key))
+
+    async def list(self) -> AsyncIterator[str]:  # type: ignore[override]
+        """All keys."""
+        for key in await _insist_async(lambda: _collect(super(PatientStore, self).list)):
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
+        """The keys that begin so."""
+        for key in await _insist_async(lambda: _collect(super(PatientStore, self).list_prefix, prefix)):
+            yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
+        """What lies directly below a path."""
+        for key in await _insist_async(lambda: _collect(super(PatientStore, self).list_dir, prefix)):
+            yield key
+
+
+async def _collect(listing: Callable[..., Any], *arguments: str) -> list[str]:
+    return [key async for key in listing(*arguments)]
