@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from rasterio.transform import from_origin
 from tests.archives import make_archive, make_tiff
 from tests.servers import Bucket, FaultServer, Web
 from virtual_tiff import open_cube
+from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
 from virtual_tiff.cube.inputs import expand_inputs
 from virtual_tiff.cube.item import SourceItem
@@ -235,6 +237,21 @@ def test_choices_without_a_catalogue_are_refused(tmp_path: Path) -> None:
         scan([tmp_path], parts="half")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="has no field"):
         scan([tmp_path], pattern="a.tif")
+
+
+def test_options_come_back_from_json() -> None:
+    assert InputOptions.from_json(json.loads(json.dumps(InputOptions().to_json()))) == InputOptions()
+    options = InputOptions(
+        pattern=Pattern("{tile}.tif"),
+        assets=AssetChoice(names=("B0?",), missing="skip"),
+        properties=("a", "b"),
+        location_field="path",
+        parts="whole",
+        asset_bands=True,
+    )
+    back = InputOptions.from_json(json.loads(json.dumps(options.to_json())))
+    assert (back.compiled(), back.choice()) == (options.compiled(), options.choice())
+    assert replace(back, pattern=None) == replace(options, pattern=None)
 
 
 @pytest.mark.parametrize("inputs", [3, [3], [None], b"a.tif", [b"a.tif"]])
@@ -461,6 +478,21 @@ def test_refresh_reads_changed_files_of_a_ledger_that_is_an_input(tmp_path: Path
     assert facts(found) == expected(["B02"])
     with pytest.raises(UsageError, match="without a ledger"):
         scan(tmp_path / "in", refresh=True)
+
+
+def test_a_ledger_may_be_input_and_output_at_once(tmp_path: Path, scenes: Any) -> None:
+    del scenes
+    book = tmp_path / "scan.parquet"
+    scan(stac(tmp_path), ledger=book)
+    make_tiff(tmp_path / "in/S2_4_B02.tif", 99, shape=(1, 40, 40))
+    with ThreadPoolExecutor(2) as executor:
+        found = scan(book, ledger=book, refresh=True, pattern="S2_{day:d}_*.tif", executor=executor)
+    assert found.reused == 5
+    assert sorted(facts(found)) == sorted(
+        (name, item_id, time, keys | {"day": int(name[3])}) for name, item_id, time, keys in expected()
+    )
+    assert sorted(facts(read_ledger(book))) == sorted(facts(found))
+    assert {header.array.shape for header in scan(book).headers} == {(70, 90), (40, 40)}
 
 
 def test_an_unfinished_ledger_is_an_input(tmp_path: Path) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.catalog import asset_choice
+from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.header import FileHeader, HeaderOptions, KeyValue
 from virtual_tiff.cube.ledger import check_options
 from virtual_tiff.cube.pattern import Pattern
 from virtual_tiff.cube.results import Failure, Result
+from virtual_tiff.cube.select import BAND
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.cube.vrt import Parts
 from virtual_tiff.errors import UsageError
-
-BAND: Final = "band"
-TIME: Final = "time"
 
 
 @runtime_checkable
@@ -97,6 +96,29 @@ class InputOptions:
     def kept(self) -> tuple[str, ...]:
         """The properties."""
         return (self.properties,) if isinstance(self.properties, str) else tuple(self.properties)
+
+    def to_json(self) -> dict[str, Any]:
+        """These options as JSON values, see :meth:`from_json`."""
+        pattern, choice = self.compiled(), self.choice()
+        return {
+            "pattern": None if pattern is None else pattern.text,
+            "assets": None if choice is None else asdict(choice),
+            "properties": list(self.kept()),
+            "location_field": self.location_field,
+            "parts": self.parts,
+            "asset_bands": self.asset_bands,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` wrote."""
+        choice = None
+        if told["assets"] is not None:
+            fields: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in told["assets"].items()
+            }
+            choice = AssetChoice(**fields)
+        return cls(**{**told, "assets": choice, "properties": tuple(told["properties"])})
 
 
 @dataclass(frozen=True, slots=True)
