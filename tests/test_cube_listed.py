@@ -209,7 +209,7 @@ def test_bands_are_told_where_items_have_several_assets(tmp_path: Path, scenes: 
     make_tiff(tmp_path / "in/visual.tif", shape=(3, 70, 90))
     both = item(1, {"B02": f"{tmp_path}/in/S2_1_B02.tif", "visual": f"{tmp_path}/in/visual.tif"})
     keys = [dict(header.keys) for header in scan(both).headers]
-    assert keys == [{"asset": "B02", "band": "B02"}, {"asset": "visual"}]
+    assert keys == [{"asset": "B02", "band": "B02"}, {"asset": "visual", "band": "visual"}]
 
 
 def test_properties_that_are_asked_for_become_keys(tmp_path: Path, scenes: Any) -> None:

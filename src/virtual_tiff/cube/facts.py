@@ -68,8 +68,7 @@ class InputOptions:
     parts
         What is done when a VRT shows a part of a file only: "error", or take the "whole" file.
     asset_bands
-        Whether the asset of a file is its band, too. By default it is where several assets of an item are taken. A
-        file that has several bands itself is no band.
+        Whether the asset of a file is its band, too. By default it is where several assets of an item are taken.
     """
 
     pattern: str | Pattern | None = None
@@ -165,7 +164,7 @@ class Inputs:
         if item is None and named is None:
             return result
         time = None if item is None else item.moment
-        keys = ({} if item is None else self._keys(item, result)) | dict(named or {})
+        keys = ({} if item is None else self._keys(item)) | dict(named or {})
         if named is not None and TIME in named:
             found = keys.pop(TIME)
             time = found if isinstance(found, datetime) else time
@@ -173,7 +172,7 @@ class Inputs:
             result = Failure(result.place, _part(result.url))
         return replace(result, item_id=None if item is None else item.item_id, time=time, keys=keys)
 
-    def _keys(self, item: Listed, result: Result) -> dict[str, KeyValue]:
+    def _keys(self, item: Listed) -> dict[str, KeyValue]:
         """The asset, and the properties that are plain values; the file itself tells of its grid and of its values."""
         keys: dict[str, KeyValue] = {} if item.asset is None else {"asset": item.asset}
         for name, value in item.properties.items():
@@ -181,8 +180,7 @@ class Inputs:
                 continue
             if not isinstance(value, float) or math.isfinite(value):  # tables have NaN where nothing is known
                 keys.setdefault(name, value)
-        has_bands = isinstance(result, FileHeader) and _band_count(result) > 1
-        if item.asset is not None and self.asset_bands and not has_bands:
+        if item.asset is not None and self.asset_bands:
             keys.setdefault(BAND, item.asset)
         return keys
 
