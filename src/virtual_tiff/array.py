@@ -12,12 +12,12 @@ import numpy as np
 from virtual_tiff import oldjpeg
 from virtual_tiff.chain import CodecJson, Portability, codec_chain
 from virtual_tiff.chunks import ChunkOptions, ChunkPlan, plan_chunks
-from virtual_tiff.codecs.segment import decode_segment
 from virtual_tiff.coding import OLD_JPEG
-from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError, VirtualTiffError
+from virtual_tiff.errors import FormatError, VirtualTiffError
 from virtual_tiff.geo.gdal_metadata import read_nodata
 from virtual_tiff.inline import padded_chunk
 from virtual_tiff.layout import SegmentLayout, segment_layout
+from virtual_tiff.proof import prove
 from virtual_tiff.segments import LEADER_BYTES, Positions, SegmentRanges, has_leaders, segment_ranges
 from virtual_tiff.tiff.deferred import load_tags
 from virtual_tiff.tiff.ifd import Ifd, IfdPath, TiffFile
@@ -39,9 +39,6 @@ LAYOUT_TAGS = (
 
 MAX_LEADERS = 4096
 """Up to so many block leaders are read when byte counts are missing."""
-
-MAX_PROVEN_SEGMENTS = 64
-"""Up to so many compressed segments of unknown length are decoded when the file is read, to prove them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +144,7 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
         ranges = yield from _read_leaders(tiff, ranges)
     if layout.compression == OLD_JPEG:
         layout, ranges = yield from oldjpeg.assemble(tiff, ifd, layout, ranges)
-    yield from _prove(layout, ranges)
+    ranges = yield from prove(tiff, layout, ranges)
     plan = plan_chunks(layout, ranges, options)
     inlined = yield from _inline(layout, plan)
     lengths = plan.lengths
@@ -193,26 +190,6 @@ def _read_leaders(tiff: TiffFile, ranges: SegmentRanges) -> Reader[SegmentRanges
     return ranges.with_lengths(
         {index: count for index, count in zip(asked, counts, strict=True) if 0 < count <= size - int(offsets[index])}
     )
-
-
-def _prove(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:
-    """Decode the segments whose length is a guess, so that what is broken is refused now and not when it is read."""
-    if not ranges.doubtful:
-        return
-    if len(ranges.doubtful) > MAX_PROVEN_SEGMENTS:
-        found = f"the byte counts of {len(ranges.doubtful)} compressed segments are missing or wrong"
-        hint = f"Up to {MAX_PROVEN_SEGMENTS} are proven by decoding them."
-        raise UnsupportedError(found, feature="byte-counts", tag=Tags.StripByteCounts, hint=hint)
-    offsets, lengths = ranges.offsets.reshape(-1), ranges.lengths.reshape(-1)
-    for index in ranges.doubtful:
-        (segment,) = yield [(int(offsets[index]), int(offsets[index] + lengths[index]))]
-        try:
-            decode_segment(segment, layout.config)
-        except DecodeError as error:
-            found = (
-                f"the byte count of segment {index} is missing or wrong, and its bytes do not decode ({error.found})"
-            )
-            raise FormatError(found, feature="truncated", tag=Tags.StripByteCounts) from error
 
 
 def _axes(layout: SegmentLayout, plan: ChunkPlan) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:

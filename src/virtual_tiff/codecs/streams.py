@@ -123,6 +123,18 @@ def zstd(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
         return _decompress(imagecodecs.zstd_decode, frames, config, max(bound, expected))[:expected]
 
 
+def is_exact(compression: int, encoded: Buffer, expected: int) -> bool:
+    """Whether strict decoders read a Deflate or ZSTD segment: whole, of the expected size, nothing behind it."""
+    try:
+        if compression == _ZSTD:
+            return len(imagecodecs.zstd_decode(encoded, out=expected)) == expected
+        stream = zlib.decompressobj()
+        size = len(stream.decompress(encoded, expected + 1))
+    except (imagecodecs.ZstdError, zlib.error):
+        return False
+    return size == expected and stream.eof and not stream.unused_data
+
+
 def _zstd_extent(encoded: memoryview) -> tuple[int, int]:
     """Return where the last whole frame ends, and an upper bound of the bytes that the frames decode to."""
     end = bound = 0
@@ -159,6 +171,8 @@ def _zstd_frame(encoded: memoryview, position: int) -> tuple[int, int]:
     return (declared if width else bound), position + 4 * checksum
 
 
+_ZSTD: Final = 50000
+
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Octets]]] = {
     1: store,
     5: lzw,
@@ -166,6 +180,6 @@ STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Octets]]] = {
     32773: packbits,
     32946: inflate,
     34925: unxz,
-    50000: zstd,
+    _ZSTD: zstd,
 }
 """Compression -> decompressor."""
