@@ -16,6 +16,7 @@ from virtual_tiff.errors import UsageError
 from virtual_tiff.group import ImageOptions, VirtualGroup, image_group
 from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.parser import VirtualTIFF
+from virtual_tiff.pipeline import LocalEntrypoint
 from virtual_tiff.sidecar import whole_image
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
 from virtual_tiff.tiff.source import Source, read_tiff
@@ -30,10 +31,9 @@ class OpenedTiff:
     registry: ObjectStoreRegistry[Any]
 
     def dataset(self, group: VirtualGroup, **options: Any) -> xr.Dataset:
-        """Open a group of virtual arrays; `options` are those of :func:`xarray.open_zarr`."""
-        store = PyramidStore(manifest_group(group), registry=self.registry)
-        dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, zarr_format=3, **options)
-        return dataset
+        """Open a group of virtual arrays; `options` are those of :func:`xarray.open_dataset`."""
+        store: Any = PyramidStore(manifest_group(group), registry=self.registry)
+        return xr.open_dataset(store, engine=LocalEntrypoint, consolidated=False, zarr_format=3, **options)
 
 
 def open_headers(url: str | os.PathLike[str], store: Any = None) -> OpenedTiff:
@@ -83,7 +83,7 @@ def open_tiff(
     chunks
         As in xarray: ``{}`` gives Dask arrays, None lazy arrays without Dask.
     **options
-        More arguments for :func:`xarray.open_zarr`.
+        More arguments for :func:`xarray.open_dataset`.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def open_pyramid(
     manifest_store = parser(located, registry)
     return xr.open_datatree(
         manifest_store,  # type: ignore[arg-type]
-        engine="zarr",
+        engine=LocalEntrypoint,
         consolidated=False,
         zarr_format=3,
         mask_and_scale=mask_and_scale,

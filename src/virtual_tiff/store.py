@@ -10,6 +10,7 @@ import asyncio
 import os
 import posixpath
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlparse
 
@@ -77,9 +78,12 @@ class RangeStore(ManifestStore):
 
     @property
     def _supports_sync_io(self) -> bool:
+        return self.is_local
+
+    @cached_property
+    def is_local(self) -> bool:
         """Whether every chunk is inlined, missing or in a local file."""
-        arrays = list(_arrays(self._group))
-        urls = {url for array in arrays for url in _urls(array)}
+        urls = {url for array in _arrays(self._group) for url in _urls(array)}
         return all(self._local_path(url) is not None for url in urls)
 
     def get_sync(

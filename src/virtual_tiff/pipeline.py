@@ -1,0 +1,77 @@
+"""Local files through xarray by zarr's fused pipeline, which reads and decodes each chunk in one step of a thread.
+
+Its default pipeline hands every chunk from task to task and thread to thread, which takes about as long as decoding a
+small tile. The pipeline is set on the arrays that are opened here, and nowhere else: zarr's configuration stays as it
+is, and where it names another pipeline, that one is used. Chunks behind a network keep the default too: the fused
+pipeline would hold all of them in memory until the last has come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from xarray.backends.zarr import ZarrBackendEntrypoint, ZarrStore
+from zarr import Array
+from zarr.core.array_spec import ArrayConfig, ArraySpec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
+from zarr.core.metadata.v3 import ArrayV3Metadata
+
+from virtual_tiff.store import RangeStore
+
+
+class LocalEntrypoint(ZarrBackendEntrypoint):
+    """xarray's own engine for Zarr, but that it sets the pipeline of the arrays that it opens."""
+
+    def open_dataset(self, filename_or_obj: Any, *, store: Any = None, group: str | None = None, **options: Any) -> Any:
+        """Open a group."""
+        if store is None:
+            store = _Members.open_group(filename_or_obj, group=group, **_taken(options))
+        return super().open_dataset(filename_or_obj, store=store, **options)
+
+    def open_groups_as_dict(self, filename_or_obj: Any, *, group: str | None = None, **options: Any) -> Any:
+        """Open all groups, by their paths."""
+        if group:
+            return super().open_groups_as_dict(filename_or_obj, group=group, **options)
+        stores = _Members.open_store(filename_or_obj, group="/", **_taken(options))
+        return {path: self.open_dataset(filename_or_obj, store=store, **options) for path, store in stores.items()}
+
+
+def _taken(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options that say how a store is opened from those that say how its arrays are."""
+    return {name: options.pop(name) for name in ("consolidated", "mode", "zarr_format") if name in options}
+
+
+class _Members(ZarrStore):
+    """The arrays of a group."""
+
+    __slots__ = ()
+
+    def open_store_variable(self, name: str) -> xr.Variable:
+        array = self.members.get(name)
+        if isinstance(array, Array):
+            set_fused_pipeline(array)
+        variable: xr.Variable = super().open_store_variable(name)  # type: ignore[no-untyped-call]
+        return variable
+
+
+def set_fused_pipeline(array: Array[Any]) -> None:
+    """Let an array be read by the fused pipeline, if its chunks are in local files and zarr's default is set."""
+    opened = array.async_array
+    default = type(opened.codec_pipeline) is BatchedCodecPipeline
+    if not (default and isinstance(array.store, RangeStore) and array.store.is_local):
+        return
+    metadata = opened.metadata
+    if not isinstance(metadata, ArrayV3Metadata):
+        return
+    # as zarr's create_codec_pipeline does: the shape is not used, and rectilinear grids have none
+    spec = ArraySpec(
+        shape=(1,) * len(metadata.shape),
+        dtype=metadata.data_type,
+        fill_value=metadata.fill_value,
+        config=ArrayConfig.from_dict({}),
+        prototype=default_buffer_prototype(),
+    )
+    fused = FusedCodecPipeline.from_codecs(metadata.codecs).evolve_from_array_spec(spec)
+    object.__setattr__(opened, "codec_pipeline", fused)
