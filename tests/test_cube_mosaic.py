@@ -22,9 +22,9 @@ from rasterio.transform import from_origin
 from tests.archives import make_tiff
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.chunks import ChunkOptions
+from virtual_tiff.cube.blueprint import Footprint
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.mosaic import (
-    Footprint,
     Tile,
     check_blocks,
     check_overlaps,

@@ -8,7 +8,7 @@ import json
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -88,24 +88,31 @@ def publish(
     with told(verbose=verbose):
         from virtual_tiff.cli.show import show_published
         from virtual_tiff.cube.access import quiet_icechunk
-        from virtual_tiff.cube.plan import plan_stack
-        from virtual_tiff.cube.publish import check_target, make_recipe, publish_plan
-        from virtual_tiff.cube.scan import parse_ifd, scan
+        from virtual_tiff.cube.draft import Request, draft
+        from virtual_tiff.cube.publish import check_target, publish_draft
+        from virtual_tiff.cube.scan import parse_ifd
 
         quiet_icechunk()
-        path = parse_ifd(ifd)
+        request = Request(
+            ifd=parse_ifd(ifd),
+            overviews=overviews,
+            dim=dim,
+            name=name,
+            time=time or None,  # type: ignore[arg-type]
+            mosaic=mosaic,
+            on_error="skip",
+            concurrency=concurrency,
+        )
         check_target(to, group=group, into=into)
         with scan_bar(quiet=as_json) as on_progress:
-            found = scan(inputs, ifd=path, overviews=overviews, concurrency=concurrency, on_progress=on_progress)
-        show_failures(found.failures, verbose=verbose)
-        if found.failures and (on_error is OnError.STOP or not found.headers):
-            raise typer.Exit(exit_code(found.failures[0].error))
-        asked: dict[str, Any] = {"dim": dim, "name": name, "time": time or None, "levels": overviews, "mosaic": mosaic}
-        plan = plan_stack(found.headers, **asked)
-        recipe = make_recipe(plan, asked)
+            made = draft(inputs, request, on_progress=on_progress)
+        failures = made.scan.failures
+        show_failures(failures, verbose=verbose)
+        if failures and (on_error is OnError.STOP or not made.scan.headers):
+            raise typer.Exit(exit_code(failures[0].error))
         show_published(
-            publish_plan(plan, to, group=group, into=into, batch=batch, recipe=recipe),
-            skipped=[failure.place.url for failure in found.failures],
+            publish_draft(made, to, group=group, into=into, batch=batch),
+            skipped=[failure.place.url for failure in failures],
             as_json=as_json,
         )
 

@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any, Final, Literal
 
 import icechunk
 import numpy as np
 
-from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.access import repository_storage
-from virtual_tiff.cube.blueprint import CubePlan
+from virtual_tiff.cube.assign import Growth, Standing, assign, check_time, described, plan_growth
+from virtual_tiff.cube.blueprint import CubePlan, GroupPlan
+from virtual_tiff.cube.commit import commit
 from virtual_tiff.cube.configure import configured
-from virtual_tiff.cube.conform import check_conform
-from virtual_tiff.cube.container import containers_for
+from virtual_tiff.cube.container import Container, containers_for
+from virtual_tiff.cube.facts import Inputs
 from virtual_tiff.cube.fresh import settle
-from virtual_tiff.cube.grow import Fit, fit_group, grow_group
+from virtual_tiff.cube.groups import plan
+from virtual_tiff.cube.grow import Fit, fit_group, grow_group, grow_root
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.inputs import expand_inputs
-from virtual_tiff.cube.plan import plan_stack
+from virtual_tiff.cube.listed import Input
+from virtual_tiff.cube.patient import insist, opened
 from virtual_tiff.cube.publish import BATCH, file_names
+from virtual_tiff.cube.recipe import Recipe, TreeRecipe
+from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import CONCURRENCY, Failure, OnProgress, Scan, scan_async
-from virtual_tiff.cube.sources import Identity, Rows, read_recipe, read_rows, update_rows
+from virtual_tiff.cube.sources import (
+    GROUP,
+    Entry,
+    Identity,
+    Row,
+    Rows,
+    entries_of,
+    ledger_group,
+    read_recipe,
+    read_rows,
+    update_rows,
+)
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, taken, translated, writing
-from virtual_tiff.cube.write import below
+from virtual_tiff.cube.write import below, joined, put, tasks_of, write_groups, write_references
 from virtual_tiff.errors import TargetError, UsageError
 
 _TRIES: Final = 20
@@ -38,10 +55,11 @@ _TRIES: Final = 20
 class Appended:
     """What an append did, or with ``dry_run`` what it would do.
 
-    ``added``, ``replaced`` and ``failed`` are URLs; ``unchanged`` counts the files that were there already, and
-    ``late`` those of `added` that lie before the old end of the axis. ``snapshots`` are the new ones, oldest first:
-    none when nothing was written. ``containers`` are the prefixes of the cube's containers, as a reader must know
-    them.
+    ``added``, ``replaced`` and ``failed`` are URLs: ``replaced`` files took the place of older ones, ``unused``
+    files have no place, because another has it or because they lie outside the area of the cube. ``unchanged``
+    counts the files that were known already, and ``late`` those of `added` that lie before the old end of the first
+    axis. ``new_groups`` are groups that were added for files that fit no other. ``snapshots`` are the new ones, oldest
+    first: none when nothing was written. ``new_containers`` are prefixes that readers must know from now on.
     """
 
     url: str
@@ -50,12 +68,15 @@ class Appended:
     snapshots: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     unchanged: int = 0
     late: int = 0
     references: int = 0
     failed: tuple[str, ...] = ()
+    new_groups: tuple[str, ...] = ()
     new_containers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +87,26 @@ class _Cube:
     group: str
     batch: int
     message: str | None
-    seen: dict[str, tuple[Mapping[str, Any], Rows]] = field(default_factory=dict)
+    time: object = None
+    seen: dict[str, tuple[Recipe, Rows]] = field(default_factory=dict)
 
-    def state(self, session: icechunk.Session) -> tuple[Mapping[str, Any], Rows]:
+    def state(self, session: icechunk.Session) -> Standing:
         """How the cube was made, and its ledger; each snapshot is read once."""
         if session.snapshot_id not in self.seen:
             self.seen.clear()
             self.seen[session.snapshot_id] = self._read(session)
-        return self.seen[session.snapshot_id]
+        recipe, rows = self.seen[session.snapshot_id]
+        return Standing(
+            place=self.place,
+            group=self.group,
+            snapshot=session.snapshot_id,
+            store=session.store,
+            recipe=recipe,
+            rows=rows,
+            time=self.time,
+        )
 
-    def _read(self, session: icechunk.Session) -> tuple[Mapping[str, Any], Rows]:
+    def _read(self, session: icechunk.Session) -> tuple[Recipe, Rows]:
         try:
             recipe = read_recipe(session.store, self.group)
         except FileNotFoundError as error:
@@ -83,9 +114,44 @@ class _Cube:
             raise TargetError(found, feature="target-not-a-cube", url=self.place.url) from error
         if recipe is None:
             found = "nothing can be appended to this cube: it does not say how it was made"
-            hint = "Only stacks of files that `publish` made can grow."
-            raise TargetError(found, feature="target-not-a-cube", url=self.place.url, hint=hint)
+            raise TargetError(found, feature="target-not-a-cube", url=self.place.url, hint="Publish it anew.")
         return recipe, read_rows(session.store, self.group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What files change in a cube: in its trees, and by new ones beside them."""
+
+    fits: tuple[tuple[Growth, tuple[Fit, ...]], ...]
+    beside: CubePlan | None
+    recipe: Recipe
+    entries: tuple[Entry, ...]
+    replaced: Mapping[str, Row]
+
+    @property
+    def references(self) -> int:
+        """Number of byte ranges that are referenced."""
+        beside = 0 if self.beside is None else self.beside.references
+        return beside + sum(
+            array.references for growth, _ in self.fits for group in growth.plan.groups for array in group.arrays
+        )
+
+    @property
+    def groups(self) -> tuple[GroupPlan, ...]:
+        """All groups in which something is written."""
+        own = tuple(fit.group for _, fits in self.fits for fit in fits)
+        return own if self.beside is None else own + self.beside.groups
+
+    @property
+    def late(self) -> int:
+        """The new files that lie before the old end of the first axis."""
+        return sum(growth.late for growth, _ in self.fits)
+
+    def told(self, what: Literal["warnings", "notes"]) -> tuple[str, ...]:
+        """What there is to tell of all plans."""
+        plans: list[Any] = [growth.plan for growth, _ in self.fits]
+        plans += [self.beside] if self.beside is not None else []
+        return tuple(dict.fromkeys(text for one in plans for text in getattr(one, what)))
 
 
 @dataclass(slots=True)
@@ -95,37 +161,58 @@ class _Done:
     snapshots: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    new_groups: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     late: int = 0
     references: int = 0
-    warnings: list[str] = field(default_factory=list)
+
+    def note(self, change: _Change) -> None:
+        """Add what a change does."""
+        for entry in change.entries:
+            url = entry.header.url
+            kind = self.unused if entry.place is None else self.replaced if url in change.replaced else self.added
+            kind.append(url)
+        self.new_groups += [tree.path for tree in change.beside.trees] if change.beside is not None else []
+        self.warnings += change.told("warnings")
+        self.notes += change.told("notes")
+        self.late += change.late
+        self.references += change.references
 
 
 def append(
-    inputs: Iterable[str | os.PathLike[str]],
+    inputs: Input,
     cube: str | os.PathLike[str],
     *,
     group: str = "",
+    time: Callable[[str], datetime] | None = None,
     dry_run: bool = False,
     batch: int = BATCH,
     message: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     concurrency: int = CONCURRENCY,
+    retries: int = RETRIES,
     on_progress: OnProgress | None = None,
     on_failure: Callable[[Failure], None] | None = None,
 ) -> Appended:
     """Add files to a published cube.
 
     Files that the cube has are left alone: they are known by URL and ETag (where a server gives none, by size and
-    time of change). Files with a known URL, or of a known item of a catalogue, and another ETag replace the older
-    version in its place. Others come behind the last file; on an axis of times in their order. When another writer
-    commits first, everything is looked up and written again on top of that.
+    time of change). Files with a known URL, or of a known item and asset of a catalogue, and another ETag replace
+    the older version in its place. Others find their places by the options with which the cube was published: behind
+    the last file, between others, or on new ground. When another writer commits first, everything is looked up and
+    written again on top of that.
 
     Parameters
     ----------
     inputs
-        Files, directories, globs, prefixes, URLs and ``@list.txt``; those that the cube has may be among them.
+        As for :func:`virtual_tiff.cube.publish.publish`; files that the cube has may be among them. Patterns and
+        choices of assets are those with which the cube was published.
     cube, group
         The repository, and the group of the cube in it.
+    time
+        The function from URL to time with which the cube was published, if it was.
     dry_run
         Check everything, and write nothing.
     batch
@@ -136,13 +223,15 @@ def append(
         What to do with files whose header cannot be read: "raise" the first error, or "skip" them.
     concurrency
         Files that are read at the same time.
+    retries
+        Further attempts for each file whose source cannot be reached.
     on_progress, on_failure
         Called after each new file, and for each that cannot be read.
 
     Raises
     ------
     ConformError
-        ``conform`` when a file does not fit the cube.
+        ``conform``, ``misaligned`` or ``overlap`` when a file does not fit the cube.
     TargetError
         ``target-missing``, ``target-not-a-cube``, ``target-exists`` (other writers were always faster), ...
     SourceError
@@ -152,27 +241,36 @@ def append(
         raise UsageError(f"on_error={on_error!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
     if batch < 1:
         raise UsageError(f"batch={batch}", feature="usage", hint="It is a number of references.")
-    own = _Cube(locate(cube), group.strip("/"), batch, message)
+    own = _Cube(locate(cube), group.strip("/"), batch, message, time)
     if own.place.scheme in ("http", "https"):
         found = "a web server cannot be written"
         raise TargetError(found, feature="target-denied", url=own.place.url, hint="Write to a directory or a bucket.")
     repository = open_existing(own.place)
     with translated(own.place):
-        recipe, rows = own.state(repository.readonly_session("main"))
-    places = expand_inputs(inputs)
-    unknown = run(_find_unknown(places, rows, concurrency))
-    scanned = _scan(unknown, recipe, concurrency, on_progress)
+        standing = own.state(repository.readonly_session("main"))
+    check_time(standing)
+    rows = standing.rows
+    named = standing.recipe.gather(inputs)
+    unknown = run(_find_unknown(named.places, rows, concurrency))
+    scanned = _scan(named.only(unknown), standing.recipe, on_progress, concurrency, retries)
     for failure in scanned.failures:
         if on_failure is not None:
             on_failure(failure)
     if on_error == "raise":
         scanned.check()
-    headers = [header for header in scanned.headers if not rows.has(header)]
-    _check(own, recipe, headers)
-    run(settle(headers))
+    headers = [described(standing, header) for header in scanned.headers if not rows.has(header)]
     before = set(repository.config.virtual_chunk_containers or {})
-    done = _plan_only(own, recipe, headers) if dry_run else _write(own, headers)
+    done = _Done()
+    with translated(own.place):
+        if headers:
+            change = _plan(standing, headers)
+            run(settle(headers))
+            if dry_run:
+                done.note(change)
+    if not dry_run:
+        _write(own, headers, done)
     containers = set() if dry_run else set(open_existing(own.place).config.virtual_chunk_containers or {}) - before
+    handled = len(done.added) + len(done.replaced) + len(done.unused)
     return Appended(
         url=own.place.url,
         group=own.group,
@@ -180,12 +278,15 @@ def append(
         snapshots=tuple(done.snapshots),
         added=tuple(done.added),
         replaced=tuple(done.replaced),
-        unchanged=len(places) - len(done.added) - len(done.replaced) - len(scanned.failures),
+        unused=tuple(done.unused),
+        unchanged=len(named.places) - handled - len(scanned.failures),
         late=done.late,
         references=done.references,
         failed=tuple(failure.place.url for failure in scanned.failures),
+        new_groups=tuple(dict.fromkeys(done.new_groups)),
         new_containers=tuple(sorted(containers)),
         warnings=tuple(dict.fromkeys(done.warnings)),
+        notes=tuple(dict.fromkeys(done.notes)),
     )
 
 
@@ -214,56 +315,62 @@ async def _identify(place: Location) -> Identity | None:
     return Identity.of(now["e_tag"], now["size"], now["last_modified"])
 
 
-def _scan(
-    places: Sequence[Location], recipe: Mapping[str, Any], concurrency: int, on_progress: OnProgress | None
-) -> Scan:
-    if not places:
+def _scan(inputs: Inputs, recipe: Recipe, on_progress: OnProgress | None, concurrency: int, retries: int) -> Scan:
+    if not inputs.places:
         return Scan((), ())
+    reading = recipe.reading
     return run(
         scan_async(
-            places,
-            ifd=tuple(recipe["ifd"]),
-            options=ChunkOptions(**recipe["options"]),
-            overviews=bool(recipe["plan"]["levels"]),
+            inputs,
+            ifd=reading.ifd,
+            options=reading.chunks,
+            overviews=reading.overviews,
             concurrency=concurrency,
+            retries=retries,
             on_progress=on_progress,
         )
     )
 
 
-def _check(cube: _Cube, recipe: Mapping[str, Any], headers: Sequence[FileHeader]) -> None:
-    """Refuse files that do not fit the cube; it speaks as one more file."""
-    if headers:
-        check_conform([replace(headers[0], place=cube.place, traits=recipe["traits"]), *headers])
+def _plan(standing: Standing, headers: Sequence[FileHeader]) -> _Change:
+    """Find out where files go, and what that changes; nothing is written."""
+    recipe = standing.recipe
+    by_tree, others = assign(standing, headers)
+    growths = [plan_growth(standing, own, by_tree[own.path]) for own in recipe.trees if own.path in by_tree]
+    beside = None
+    if others:
+        there = [own.path for own in recipe.trees]
+        beside = plan(others, taken=there, **recipe.group_options(time=standing.time))
+    trees = {growth.old.path: growth.new for growth in growths}
+    entries = [entry for growth in growths for entry in growth.entries]
+    if beside is not None:
+        fixed = any(own.fixed for own in recipe.trees)
+        trees |= {tree.path: TreeRecipe.of(tree, fixed=fixed) for tree in beside.trees}
+        entries += entries_of(beside)
+    return _Change(
+        fits=tuple((growth, _fit(standing, growth)) for growth in growths if growth.plan.headers),
+        beside=beside,
+        recipe=recipe.with_trees(trees),
+        entries=tuple(entries),
+        replaced={url: row for growth in growths for url, row in growth.replaced.items()},
+    )
 
 
-def _plan(recipe: Mapping[str, Any], headers: Sequence[FileHeader]) -> CubePlan:
-    return plan_stack(headers, **recipe["plan"])
+def _fit(standing: Standing, growth: Growth) -> tuple[Fit, ...]:
+    """How the groups of a tree grow."""
+    filled = below(growth.plan.filled, standing.group)
+    more = standing.recipe.plan.get("band_as") == "variable"
+    grounds = zip(filled, growth.old.grids, growth.plan.grids, strict=True)
+    return tuple(fit_group(standing.store, group, before, now, more=more) for group, before, now in grounds)
 
 
-def _plan_only(cube: _Cube, recipe: Mapping[str, Any], headers: Sequence[FileHeader]) -> _Done:
-    """Find out what would be written."""
-    with translated(cube.place):
-        session = open_existing(cube.place).readonly_session("main")
-        todo, rows = _todo(cube, session, headers)
-        return _fit(cube, session, recipe, todo, rows)[1] if todo else _Done()
-
-
-def _todo(cube: _Cube, session: icechunk.Session, headers: Sequence[FileHeader]) -> tuple[list[FileHeader], Rows]:
-    _, rows = cube.state(session)
-    return [header for header in headers if not rows.has(header)], rows
-
-
-def _write(cube: _Cube, headers: Sequence[FileHeader]) -> _Done:
+def _write(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> None:
     """Commit part by part, and begin a part again when another writer was faster."""
-    done = _Done()
     headers = list(headers)
     tries = 0
-    while True:
+    while headers:
         try:
             headers = _write_part(cube, headers, done)
-            if not headers:
-                return done
         except icechunk.ConflictError:
             tries += 1
             if tries == _TRIES:
@@ -276,36 +383,53 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
     """Commit as many of the files that the cube lacks as fit into one batch, and return the others."""
     storage = repository_storage(cube.place).make()
     with writing(cube.place):
-        repository = icechunk.Repository.open(storage)
-        todo, _ = _todo(cube, repository.readonly_session("main"), headers)
-        if not todo:
-            return []
-        known = repository.config.virtual_chunk_containers or {}
-        containers = containers_for((header.place for header in todo), known)
-        session = configured(storage, (), containers).writable_session("main")
-        recipe, rows = cube.state(session)
-        lacking = [header for header in todo if not rows.has(header)]
+        repository = opened(storage)
+        standing = cube.state(insist(partial(repository.readonly_session, "main")))
+        lacking = [header for header in headers if not standing.rows.has(header)]
         if not lacking:
             return []
         todo = _first_batch(lacking, cube.batch)
-        _check(cube, recipe, todo)
-        fits, part = _fit(cube, session, recipe, todo, rows)
-        for fit in fits:
-            grow_group(session, fit, containers)
-        labels = {url: label for fit in fits for url, label in fit.labels.items()}
-        update_rows(session.store, cube.group, rows, todo, [labels[header.url] for header in todo])
+        known = repository.config.virtual_chunk_containers or {}
+        containers = containers_for((header.place for header in todo), known)
+        change = _plan(standing, todo)
+        new = () if change.beside is None else below(change.beside.groups, cube.group)
+        repository = configured(storage, new, containers)
+        session = insist(partial(repository.writable_session, "main"))
+        now = cube.state(session)
+        if now.snapshot != standing.snapshot:
+            todo = [header for header in todo if not now.rows.has(header)]
+            change = _plan(now, todo)
+        standing = now
+        _grow(session, cube, standing, change, containers)
         metadata = {
-            "files": len(todo),
-            "references": part.references,
-            "sources": len(rows) + len(part.added),
+            "files": len(change.entries),
+            "references": change.references,
+            "sources": len(standing.rows) + len(change.entries) - len(change.replaced),
         }
-        part.snapshots.append(session.commit(cube.message or _message(part, todo), metadata))
-        configured(storage, (), containers)
-    for name in ("snapshots", "added", "replaced", "warnings"):
-        getattr(done, name).extend(getattr(part, name))
-    done.late += part.late
-    done.references += part.references
+        done.snapshots.append(commit(repository, session, cube.message or _message(change), metadata))
+        done.note(change)
+        configured(storage, new, containers)
     return lacking[len(todo) :]
+
+
+def _grow(
+    session: icechunk.Session, cube: _Cube, standing: Standing, change: _Change, containers: Sequence[Container]
+) -> None:
+    """Write everything into a session; it is not committed."""
+    store = session.store
+    for growth, fits in change.fits:
+        for fit in fits:
+            grow_group(session, fit, containers, growth.replaced.keys())
+        if growth.plan.levels is not None and growth.old.grids != growth.plan.grids:
+            (root,) = below([group for group in growth.plan.groups if not group.arrays], cube.group)
+            grow_root(store, root)
+    if change.beside is not None:
+        groups = below(change.beside.groups, cube.group)
+        run(write_groups(store, groups))
+        run(write_references(store, tasks_of(groups), containers))
+    if change.recipe != standing.recipe:
+        run(put(store, joined(cube.group, GROUP, "zarr.json"), ledger_group(change.recipe)))
+    update_rows(store, cube.group, standing.rows, change.entries, change.replaced)
 
 
 def _first_batch(headers: Sequence[FileHeader], limit: int) -> list[FileHeader]:
@@ -313,29 +437,18 @@ def _first_batch(headers: Sequence[FileHeader], limit: int) -> list[FileHeader]:
     return list(headers[: max(1, int(np.searchsorted(counts, limit, side="right")))])
 
 
-def _fit(
-    cube: _Cube, session: icechunk.Session, recipe: Mapping[str, Any], headers: Sequence[FileHeader], rows: Rows
-) -> tuple[list[Fit], _Done]:
-    """Find out where files go, and what that changes."""
-    plan = _plan(recipe, headers)
-    found = {header.url: rows.find(header) for header in headers}
-    old = {url: row for url, row in found.items() if row is not None}
-    fits = [fit_group(session.store, group, old) for group in below(plan.groups, cube.group) if group.arrays]
-    return fits, _Done(
-        added=[url for url in found if url not in old],
-        replaced=list(old),
-        late=max(fit.merged.late for fit in fits),
-        references=plan.references,
-        warnings=list(plan.warnings),
-    )
-
-
-def _message(done: _Done, headers: Sequence[FileHeader]) -> str:
+def _message(change: _Change) -> str:
+    added = [entry.header for entry in change.entries if entry.place and entry.header.url not in change.replaced]
     parts = []
-    if done.added:
-        late = f" ({done.late} before the end)" if done.late else ""
-        parts.append(f"append {len(done.added)} file{'s' * (len(done.added) > 1)}{late}")
-    if done.replaced:
-        parts.append(f"replace {len(done.replaced)} file{'s' * (len(done.replaced) > 1)}")
+    if added:
+        late = f" ({change.late} before the end)" if change.late else ""
+        parts.append(f"append {len(added)} file{'s' * (len(added) > 1)}{late}")
+    if change.replaced:
+        count = len(change.replaced)
+        parts.append(f"replace {count} file{'s' * (count > 1)}")
+    unused = sum(entry.place is None for entry in change.entries)
+    if unused:
+        parts.append(f"note {unused} file{'s' * (unused > 1)} without a place")
     head = " and ".join(parts)
+    headers = [entry.header for entry in change.entries]
     return "\n".join([head[0].upper() + head[1:], "", *file_names(headers)])

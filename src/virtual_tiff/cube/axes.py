@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any, Final, Literal, cast
@@ -79,6 +79,8 @@ class Axis:
         if stored.ndim != 1 or (stored.dtype.kind == "i" and units not in (None, TIME_ATTRIBUTES["units"])):
             found = f"the axis {name!r} is stored in another way (units {units!r}, shape {stored.shape})"
             raise ConformError(found, feature="conform", hint="Only cubes of this package can be extended.")
+        if units == TIME_ATTRIBUTES["units"] and np.all(stored[1:] > stored[:-1]):
+            return cls(name, tuple(decode_time(stored)), "time")
         values: list[Any] = decode_time(stored) if units == TIME_ATTRIBUTES["units"] else stored.tolist()
         axis = cls.of(name, values, ordered=False)
         if len(axis.values) != len(values):
@@ -138,9 +140,15 @@ class Axis:
         ConformError
             ``conform`` when a value is of another kind than those of the axis.
         """
-        new = [_same_kind(self, axis_value(value, self.name)) for value in values]
-        longer = Axis.of(self.name, [*self.values, *new], ordered=self.ordered)
-        moved = longer.indices_of(self.values)
+        new = dict.fromkeys(_same_kind(self, axis_value(value, self.name)) for value in values)
+        known = set(self.values)
+        fresh = [value for value in new if value not in known]
+        together = [*self.values, *fresh]
+        longer = replace(self, values=tuple(sorted(together, key=_sort_key) if self.ordered else together))
+        if longer.values[: len(self)] == self.values:
+            moved = np.arange(len(self), dtype=np.int64)
+        else:
+            moved = longer.indices_of(self.values)
         added = np.setdiff1d(np.arange(len(longer), dtype=np.int64), moved)
         return AxisGrowth(longer, moved, added)
 

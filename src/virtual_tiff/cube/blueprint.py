@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.geo.coordinate import Coordinate
+
+type Cell = tuple[Hashable, ...]
+"""The labels of a file along the leading axes of an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The ground that an image covers: the transform of its pixel corners, its height and width in pixels."""
+
+    transform: Affine | None
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The place of a file, which no other may have: its variable, its labels, and its pixels on a grid.
+
+    ``variable`` is empty unless files belong to different ones. ``row`` and ``col`` are those of the upper left
+    corner, negative where a file begins outside the part of the grid that is exposed.
+    """
+
+    variable: str
+    cell: Cell
+    row: int
+    col: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +96,53 @@ class GroupPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TreePlan:
+    """Files that share a grid: one group of arrays, or that of a pyramid with one for each level below it.
+
+    ``axes`` are the names of the leading axes; ``named`` says that there is one, of the names of files. ``levels``
+    are the numbers of the overviews of each file that became levels, None without them. ``grids`` are the exposed
+    grounds, one for each level, and ``claims`` the places of the files, by URL, on the first of them. The files
+    of a ``mosaic`` need not lie in one place.
+    """
+
+    path: str
+    groups: tuple[GroupPlan, ...]
+    headers: tuple[FileHeader, ...]
+    axes: tuple[str, ...]
+    named: bool
+    levels: tuple[int, ...] | None
+    mosaic: bool
+    grids: tuple[Footprint, ...]
+    claims: Mapping[str, Claim]
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> tuple[GroupPlan, ...]:
+        """The groups that hold arrays, the finest level first."""
+        return tuple(group for group in self.groups if group.arrays)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CubePlan:
     """Everything that one commit writes.
 
-    ``headers`` are the files that are referenced. ``notes`` say what was split or left out, and why; ``warnings``
-    what a reader of the cube should know.
+    ``headers`` are the files that are referenced, ``unused`` those that others take the place of. ``asked`` are the
+    options by which it was planned. ``notes`` say what was split or left out, and why; ``warnings`` what a reader of
+    the cube should know.
     """
 
-    groups: tuple[GroupPlan, ...]
+    trees: tuple[TreePlan, ...]
     headers: tuple[FileHeader, ...]
+    unused: tuple[FileHeader, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> tuple[GroupPlan, ...]:
+        """All groups, those above before those below."""
+        return tuple(group for tree in self.trees for group in tree.groups)
 
     @property
     def references(self) -> int:

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 from virtual_tiff.cube.axes import Axis, AxisValue, axis_value
+from virtual_tiff.cube.blueprint import Cell
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.mosaic import Cell
 from virtual_tiff.cube.times import as_utc, parse_tiff_time
 from virtual_tiff.errors import ConformError, FormatError, UsageError
 from virtual_tiff.geo.coordinate import Coordinate
@@ -126,8 +126,23 @@ def _tagged_time(header: FileHeader) -> datetime | None:
         raise error.at(url=header.url, tag=306) from None
 
 
-def label_axes(axes: Axes, cells: Sequence[Cell]) -> tuple[tuple[Coordinate, ...], Mapping[Cell, tuple[int, ...]]]:
+def label_axes(
+    axes: Axes,
+    cells: Sequence[Cell],
+    *,
+    known: Sequence[Axis] = (),
+    presize: Mapping[str, Sequence[AxisValue]] | None = None,
+) -> tuple[tuple[Coordinate, ...], Mapping[Cell, tuple[int, ...]]]:
     """Put the labels that occur along each axis into order.
+
+    Parameters
+    ----------
+    axes, cells
+        The axes, and where files stand on them.
+    known
+        The axes as they are already, when there are arrays.
+    presize
+        Values that axes get beside those of the files.
 
     Returns
     -------
@@ -140,11 +155,22 @@ def label_axes(axes: Axes, cells: Sequence[Cell]) -> tuple[tuple[Coordinate, ...
     ------
     ConformError
         ``conform`` when the labels of an axis are of several kinds.
+    UsageError
+        ``usage`` for a presized axis that is none.
     """
-    found = [
-        Axis.of(name, dict.fromkeys(cell[number] for cell in cells), ordered=axes.sort)
-        for number, name in enumerate(axes.names)
-    ]
+    unknown = set(presize or ()) - set(axes.names)
+    if unknown:
+        found_text = f"presize names {', '.join(sorted(unknown))}, which is no axis"
+        hint = f"The axes are {', '.join(axes.names) or 'none'}."
+        raise UsageError(found_text, feature="usage", hint=hint)
+    found = []
+    for number, name in enumerate(axes.names):
+        labels = dict.fromkeys(cell[number] for cell in cells)
+        if known:
+            found.append(known[number].extend(labels).axis)
+        else:
+            early = [axis_value(value, name) for value in (presize or {}).get(name, ())]
+            found.append(Axis.of(name, dict.fromkeys([*early, *labels]), ordered=axes.sort))
     positions: list[dict[Hashable, int]] = [
         {value: position for position, value in enumerate(axis.values)} for axis in found
     ]

@@ -8,16 +8,17 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
-from virtual_tiff.cube.blueprint import CubePlan
-from virtual_tiff.cube.conform import find_differences
+from virtual_tiff.cube.blueprint import CubePlan, TreePlan
+from virtual_tiff.cube.conform import check_conform, find_differences
+from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.levels import Tree, tree
+from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import Tile, lay_out, same_grid, same_resolution, split_tiles
-from virtual_tiff.cube.plan import stack_options
+from virtual_tiff.cube.plan import asked_json, stack_options
 from virtual_tiff.cube.select import touches
 from virtual_tiff.cube.stack import WHERE, leading_axes
 from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, is_masked, variables_of
-from virtual_tiff.errors import UsageError
+from virtual_tiff.errors import ConformError, UsageError
 
 type GroupBy = Literal["auto"]
 type OnConflict = Literal["split", "raise"]
@@ -41,6 +42,7 @@ def plan(
     *,
     group_by: GroupBy | None = "auto",
     on_conflict: OnConflict = "split",
+    taken: Sequence[str] = (),
     **options: Any,
 ) -> CubePlan:
     """Plan the cube of an archive, whose files may belong to several groups.
@@ -58,6 +60,8 @@ def plan(
         "auto" makes groups; None makes one, and refuses files that do not fit into it.
     on_conflict
         What to do with eras and parts: "split" them into groups, or "raise".
+    taken
+        Names of groups that are there already; then no group is the root.
     **options
         Those of :func:`virtual_tiff.cube.plan.plan_stack`; ``mosaic`` is found out.
 
@@ -72,22 +76,39 @@ def plan(
         found = f"group_by={group_by!r}, on_conflict={on_conflict!r}"
         raise UsageError(found, feature="usage", hint="Choose 'auto' or None, and 'split' or 'raise'.")
     chosen = stack_options(headers, **options)
-    files = chosen_files(headers, chosen)
-    grounds = {"": files} if group_by is None else _grounds(files)
+    files, unused, dropped = drop_duplicates(chosen_files(headers, chosen), chosen)
+    grounds = _grounds(files) if group_by is not None or taken else {"": files}
     _check_area(grounds, chosen)
     split = group_by is not None and on_conflict == "split"
     every = [part for base, members in grounds.items() for part in _parts(base, members, chosen, split=split)]
     parts = [part for part in every if _touches(part, chosen)] or every
-    names = _names(parts)
+    names = _names(parts, taken)
     fitting = _fitting(parts, chosen)
-    trees = [tree(part.headers, own, name) for part, own, name in zip(parts, fitting, names, strict=True)]
+    trees = [_tree(part, own, name, chosen) for part, own, name in zip(parts, fitting, names, strict=True)]
     used = {header.url for one in trees for header in one.headers}
     return CubePlan(
-        groups=tuple(group for one in trees for group in one.groups),
+        trees=tuple(trees),
         headers=tuple(header for header in files if header.url in used),
+        unused=tuple(unused),
+        asked={"group_by": group_by, "on_conflict": on_conflict} | asked_json(chosen),
         warnings=_told(names, trees, lambda one: one.warnings),
-        notes=(*_outside(every, parts), *_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
+        notes=(*dropped, *_outside(every, parts), *_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
     )
+
+
+def _tree(part: _Part, options: StackOptions, name: str, asked: StackOptions) -> TreePlan:
+    """Plan one group; when its files are no tiles of a grid, say how they differ, too."""
+    try:
+        return tree(part.headers, options, name)
+    except ConformError as error:
+        if not options.mosaic or asked.mosaic:
+            raise
+        try:
+            check_conform(part.headers)
+        except ConformError as differences:
+            found = f"{differences.found}; as tiles of one grid: {error.found}"
+            raise ConformError(found, feature=error.feature, url=error.url, hint=error.hint) from error
+        raise
 
 
 def _touches(part: _Part, options: StackOptions) -> bool:
@@ -102,7 +123,9 @@ def _outside(found: Sequence[_Part], kept: Sequence[_Part]) -> tuple[str, ...]:
     return (f"{left_out} of {len(found)} groups, with {count} files, lie outside the area",) if left_out else ()
 
 
-def _told(names: Sequence[str], trees: Sequence[Tree], texts: Callable[[Tree], Sequence[str]]) -> tuple[str, ...]:
+def _told(
+    names: Sequence[str], trees: Sequence[TreePlan], texts: Callable[[TreePlan], Sequence[str]]
+) -> tuple[str, ...]:
     """What there is to tell of each group, with its name."""
     return tuple(
         f"{name}: {text}" if name else text for name, one in zip(names, trees, strict=True) for text in texts(one)
@@ -227,7 +250,7 @@ def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
 
 def _fitting(parts: Sequence[_Part], options: StackOptions) -> list[StackOptions]:
     """The options of each part, with ``mosaic`` set for those that are no pile; lone files follow the others."""
-    piles = [_is_pile(part.headers, replace(options, mosaic=False)) for part in parts]
+    piles = [not options.mosaic and _is_pile(part.headers, options) for part in parts]
     mosaics = any(not pile for pile in piles)
     return [
         replace(options, mosaic=not pile or (mosaics and len(part.headers) == 1))
@@ -235,9 +258,9 @@ def _fitting(parts: Sequence[_Part], options: StackOptions) -> list[StackOptions
     ]
 
 
-def _names(parts: Sequence[_Part]) -> list[str]:
-    """The paths of the groups: the root when there is but one."""
-    if len(parts) == 1:
+def _names(parts: Sequence[_Part], taken: Sequence[str]) -> list[str]:
+    """The paths of the groups: the root when there is but one, and none beside it."""
+    if len(parts) == 1 and not taken:
         return [""]
     names = []
     for part in parts:
@@ -247,7 +270,18 @@ def _names(parts: Sequence[_Part]) -> list[str]:
         name += f"_era{part.era}" if len(eras) > 1 else ""
         name += f"_part{part.number}" if len(numbers) > 1 else ""
         names.append(name)
-    return names
+    return _apart(names, taken)
+
+
+def _apart(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """The names with numbers behind those that are taken."""
+    found: list[str] = []
+    for name in names:
+        number, own = 2, name
+        while own in (*taken, *found):
+            number, own = number + 1, f"{name}_{number}"
+        found.append(own)
+    return found
 
 
 def _reasons(parts: Sequence[_Part], names: Sequence[str]) -> tuple[str, ...]:

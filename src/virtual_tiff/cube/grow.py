@@ -1,48 +1,55 @@
-"""Writing new files into a group that exists."""
+"""Writing new files into groups that exist: at the end of their axes, between, on new ground, or in place of others."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import icechunk
 import numpy as np
+import numpy.typing as npt
 import zarr
 from icechunk.store import IcechunkStore
 
-from virtual_tiff.cube.blueprint import ArrayPlan, GroupPlan, Placement
+from virtual_tiff.cube.blueprint import Footprint, GroupPlan
 from virtual_tiff.cube.container import Container
-from virtual_tiff.cube.merge import Merged, agreed, merge_axis, merge_metadata
-from virtual_tiff.cube.nodes import group_json, json_bytes
+from virtual_tiff.cube.merge import agreed, merge_metadata, on_ground, resized
+from virtual_tiff.cube.mosaic import same_grid
+from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
 from virtual_tiff.cube.runner import run
-from virtual_tiff.cube.sources import Row, extend
+from virtual_tiff.cube.sources import extend
 from virtual_tiff.cube.write import Task, get, joined, put, write_references
 from virtual_tiff.errors import ConformError, TargetError
 from virtual_tiff.geo.coordinate import Coordinate
 
-_SHARED_BY_TRAITS = ("x", "y", "spatial_ref")
-"""Coordinates that follow from the traits, which have been compared."""
+type Json = dict[str, Any]
+
+_OF_GROUND: Final = ("x", "y", "spatial_ref")
+"""Coordinates that follow from the ground."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """How the files of a plan fit into the group that is there; nothing is written yet.
 
-    ``labels`` are their values on the axis, by URL; ``metadata`` are the new ``zarr.json`` of the arrays,
-    ``attributes`` those of the group, None where they stay as they are.
+    ``metadata`` are the new ``zarr.json`` of the arrays of pixels by name, without those that stay as they are, and
+    ``attributes`` those of the group, None when they stay. ``moves`` are, for the arrays whose chunks move, their
+    steps in chunks along each dimension: a number for all, or the new position of each old one. ``axes`` are the
+    values that change, from a first position on.
     """
 
     group: GroupPlan
-    merged: Merged
-    labels: Mapping[str, str]
-    metadata: tuple[dict[str, Any] | None, ...]
-    attributes: dict[str, Any] | None
+    metadata: Mapping[str, Json]
+    attributes: Json | None
+    moves: Mapping[str, Sequence[int | Sequence[int]]]
+    axes: Mapping[str, tuple[int, npt.NDArray[Any]]]
+    ground: tuple[Coordinate, ...]
 
 
-def fit_group(store: IcechunkStore, group: GroupPlan, old: Mapping[str, Row]) -> Fit:
+def fit_group(store: IcechunkStore, group: GroupPlan, before: Footprint, now: Footprint, *, more: bool) -> Fit:
     """Find out where the files of a plan go in the group that has its path.
 
     Parameters
@@ -50,88 +57,151 @@ def fit_group(store: IcechunkStore, group: GroupPlan, old: Mapping[str, Row]) ->
     store
         The repository.
     group
-        The plan of these files alone, with one axis in front and one file at each of its positions.
-    old
-        By URL, the rows of the ledger for files that replace an older version.
+        The plan of these files, with the axes and on the ground that the group will have.
+    before, now
+        The ground of the group as it is, and as it will be.
+    more
+        Whether there may be new arrays.
 
     Raises
     ------
     ConformError
-        ``conform`` when files do not fit, or belong where others are.
+        ``conform`` when files do not fit; ``misaligned`` when the ground cannot grow.
     TargetError
-        ``target-not-a-cube`` when the group cannot grow.
+        ``target-not-a-cube`` when the group is not what its ledger says.
     """
-    urls = _urls(group)
-    axis = _open(store, group, "r")
-    _check_attributes(group.axes[0], dict(axis.attrs), group.path)
-    merged = merge_axis(group, np.asarray(axis[:]), [old.get(url) for url in urls])
+    moved = before != now
     for coordinate in group.coordinates:
-        if coordinate.name not in _SHARED_BY_TRAITS:
+        if coordinate.name not in _OF_GROUND:
             _check_coordinate(store, group.path, coordinate)
-    stored = _read_json(store, joined(group.path, "zarr.json")).get("attributes", {})
-    kept = agreed(stored, group.attributes, group.path)
+    stored = _stored_arrays(store, group)
+    axes = {axis.name: _changed(store, group.path, axis) for axis in group.axes}
+    sizes = {axis.name: len(axis.values) for axis in group.axes} | {"y": now.height, "x": now.width}
+    metadata = {}
+    for array in group.arrays:
+        path = joined(group.path, array.name)
+        if array.name in stored:
+            metadata[array.name] = merge_metadata(stored[array.name], array, sizes, path, moved=moved)
+        elif more:
+            metadata[array.name] = array.template.zarr_json()
+        else:
+            found = f"the new files would add the array /{path}"
+            raise ConformError(found, feature="conform", hint="Publish them as a separate cube.")
+    for name in stored.keys() - metadata.keys():
+        grown = resized(stored[name], sizes)
+        if moved:
+            grown["attributes"] = on_ground(grown["attributes"], group.arrays[0].template.attributes)
+        metadata[name] = grown
+    for name in stored:
+        _check_edges(joined(group.path, name), metadata[name], before, now)
+    steps: dict[str, int | Sequence[int]] = {name: found.moved or 0 for name, found in axes.items()}
+    steps |= dict(zip(("y", "x"), _offset(before, now), strict=True))
+    moves = {name: _moves(joined(group.path, name), array, steps) for name, array in stored.items()}
+    attributes = _read_json(store, joined(group.path, "zarr.json")).get("attributes", {})
+    kept = agreed(attributes, group.attributes, group.path, moved=moved)
     return Fit(
         group=group,
-        merged=merged,
-        labels=dict(zip(urls, merged.labels, strict=True)),
-        metadata=tuple(_fit_array(store, joined(group.path, array.name), array, merged) for array in group.arrays),
-        attributes=None if kept == stored else kept,
+        metadata={name: one for name, one in metadata.items() if one != stored.get(name)},
+        attributes=None if kept == attributes else kept,
+        moves={name: found for name, found in moves.items() if any(found)},
+        axes={name: (found.first, found.values) for name, found in axes.items() if len(found.values)},
+        ground=tuple(one for one in group.coordinates if one.name in _OF_GROUND) if moved else (),
     )
 
 
-def _open(store: IcechunkStore, group: GroupPlan, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
-    return zarr.open_array(store, path=joined(group.path, group.axes[0].name), mode=mode, zarr_format=3)
+def grow_group(session: icechunk.Session, fit: Fit, containers: Sequence[Container], replaced: Collection[str]) -> None:
+    """Write files into a group, as they fit; the session is not committed.
+
+    Parameters
+    ----------
+    session
+        Of the repository.
+    fit
+        What is to be written.
+    containers
+        Of the repository.
+    replaced
+        The URLs of the files that take the place of others, whose chunks are removed first.
+    """
+    path = fit.group.path
+    if fit.attributes is not None:
+        run(put(session.store, joined(path, "zarr.json"), group_json(fit.attributes)))
+    for name, metadata in fit.metadata.items():
+        run(put(session.store, joined(path, name, "zarr.json"), json_bytes(metadata)))
+    for name, steps in fit.moves.items():
+        _shift(session, joined(path, name), steps)
+    for array in fit.group.arrays:
+        tasks = [Task(joined(path, array.name), placement) for placement in array.placements]
+        run(_clear(session.store, [task for task in tasks if task.placement.header.url in replaced]))
+        run(write_references(session.store, tasks, containers))
+    for name, (first, values) in fit.axes.items():
+        extend(open_array(session.store, joined(path, name), "r+"), values, first)
+    for coordinate in fit.ground:
+        run(_put_coordinate(session.store, path, coordinate))
 
 
-def _read_json(store: IcechunkStore, key: str) -> dict[str, Any]:
+def grow_root(store: IcechunkStore, root: GroupPlan) -> None:
+    """Write the attributes of the group above the levels of a pyramid that has grown."""
+    key = joined(root.path, "zarr.json")
+    attributes = _read_json(store, key).get("attributes", {})
+    run(put(store, key, group_json(agreed(attributes, root.attributes, root.path, moved=True))))
+
+
+async def _put_coordinate(store: IcechunkStore, path: str, coordinate: Coordinate) -> None:
+    for key, value in coordinate_keys(coordinate):
+        await put(store, joined(path, key), value)
+
+
+def open_array(store: IcechunkStore, path: str, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+    """One array of a cube."""
+    return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+
+
+def _read_json(store: IcechunkStore, key: str) -> Json:
     found = run(get(store, key))
     if found is None:
         raise TargetError(f"the cube has no {key}", feature="target-not-a-cube")
     return dict(json.loads(found))
 
 
-def _fit_array(store: IcechunkStore, path: str, array: ArrayPlan, merged: Merged) -> dict[str, Any] | None:
-    stored = _read_json(store, f"{path}/zarr.json")
-    metadata = merge_metadata(stored, array, len(merged.values), path)
-    if merged.moved is not None and metadata["chunk_grid"]["name"] != "regular":
-        found = f"files that belong before the end cannot be inserted: /{path} has a rectilinear chunk grid"
-        hint = "Publish the cube anew, or with short strips padded."
-        raise ConformError(found, feature="conform", hint=hint)
-    return None if metadata == stored else metadata
+def _stored_arrays(store: IcechunkStore, group: GroupPlan) -> dict[str, Json]:
+    """The metadata of the arrays of pixels that are there."""
+
+    async def members() -> list[str]:
+        return [key async for key in store.list_dir(group.path)]
+
+    found = {}
+    for name in run(members()):
+        if name == "zarr.json":
+            continue
+        metadata = _read_json(store, joined(group.path, name, "zarr.json"))
+        if {"y", "x"} <= set(metadata.get("dimension_names") or ()):
+            found[name] = metadata
+    return found
 
 
-def grow_group(session: icechunk.Session, fit: Fit, containers: Sequence[Container]) -> None:
-    """Write files into a group, as they fit; the session is not committed."""
-    group, merged = fit.group, fit.merged
-    if fit.attributes is not None:
-        run(put(session.store, joined(group.path, "zarr.json"), group_json(fit.attributes)))
-    for array, metadata in zip(group.arrays, fit.metadata, strict=True):
-        path = joined(group.path, array.name)
-        if metadata is not None:
-            run(put(session.store, f"{path}/zarr.json", json_bytes(metadata)))
-        if merged.moved is not None:
-            _shift(session, path, merged.moved.tolist(), len(merged.values))
-        tasks = [Task(path, _moved(placement, merged)) for placement in array.placements]
-        run(_clear(session.store, [task for task in tasks if task.placement.index[0] in merged.replaced]))
-        run(write_references(session.store, tasks, containers))
-    first = merged.first_changed
-    extend(_open(session.store, group, "r+"), merged.values[first:], first)
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """What changes on an axis: the values from ``first`` on; ``moved`` is None where no value that is there moves."""
+
+    first: int
+    values: npt.NDArray[Any]
+    moved: Sequence[int] | None
 
 
-def _urls(group: GroupPlan) -> list[str]:
-    """The file at each position of the axis of a plan."""
-    found = {p.index[0]: p.header.url for array in group.arrays for p in array.placements}
-    if len(group.axes) != 1 or len(found) != len(group.axes[0].values) or len(set(found.values())) != len(found):
-        found_text = f"/{group.path} has more than one file at one position, or more than one growing axis"
-        raise TargetError(found_text, feature="target-not-a-cube", hint="Only stacks of files can grow.")
-    return [found[position] for position in sorted(found)]
-
-
-def _check_attributes(axis: Coordinate, stored: Mapping[str, Any], path: str) -> None:
+def _changed(store: IcechunkStore, path: str, axis: Coordinate) -> _Changed:
+    array = open_array(store, joined(path, axis.name), "r")
     for key in ("units", "calendar"):
-        if stored.get(key) != axis.attributes.get(key):
-            found = f"the axis {axis.name} of /{path} has {key} {stored.get(key)}, not {axis.attributes.get(key)}"
+        if array.attrs.get(key) != axis.attributes.get(key):
+            found = f"the axis {axis.name} of /{path} has {key} {array.attrs.get(key)}, not {axis.attributes.get(key)}"
             raise ConformError(found, feature="conform")
+    old, new = np.asarray(array[:]), axis.values
+    differ = np.flatnonzero(new[: len(old)] != old)
+    if not differ.size:
+        return _Changed(len(old), new[len(old) :], None)
+    index = {value: position for position, value in enumerate(new.tolist())}
+    first = int(differ[0])
+    return _Changed(first, new[first:], [index[value] for value in old.tolist()])
 
 
 def _check_coordinate(store: IcechunkStore, path: str, coordinate: Coordinate) -> None:
@@ -139,7 +209,7 @@ def _check_coordinate(store: IcechunkStore, path: str, coordinate: Coordinate) -
     full = joined(path, coordinate.name)
     if run(get(store, joined(full, "zarr.json"))) is None:
         return
-    there = np.asarray(zarr.open_array(store, path=full, mode="r", zarr_format=3)[...])
+    there = np.asarray(open_array(store, full, "r")[...])
     new = coordinate.values
     if coordinate.name == "band" and there.dtype.kind == "i":
         return
@@ -148,25 +218,61 @@ def _check_coordinate(store: IcechunkStore, path: str, coordinate: Coordinate) -
         raise ConformError(found, feature="conform")
 
 
-def _moved(placement: Placement, merged: Merged) -> Placement:
-    first, *rest = placement.index
-    return replace(placement, index=(merged.positions[first], *rest))
+def _moves(path: str, array: Json, steps: Mapping[str, int | Sequence[int]]) -> list[int | Sequence[int]]:
+    """How the chunks of an array that is there move, out of how far its pixels do."""
+    dims = array["dimension_names"]
+    found = [steps.get(name, 0) for name in dims]
+    if not any(found):
+        return found
+    if array["chunk_grid"]["name"] != "regular":
+        told = f"files that belong before the end cannot be inserted: /{path} has a rectilinear chunk grid"
+        hint = "Publish the cube anew, or with short strips padded."
+        raise ConformError(told, feature="conform", hint=hint)
+    chunks = array["chunk_grid"]["configuration"]["chunk_shape"]
+    return [step // chunk if isinstance(step, int) else step for step, chunk in zip(found, chunks, strict=True)]
 
 
-def _shift(session: icechunk.Session, path: str, moved: list[int], count: int) -> None:
+def _offset(before: Footprint, now: Footprint) -> tuple[int, int]:
+    """The row and column of the old corner on the new ground."""
+    if before.transform is None or now.transform is None:
+        return 0, 0
+    place = same_grid(now.transform, before)
+    assert place is not None  # noqa: S101 (the new ground holds the old one)
+    return place
+
+
+def _check_edges(path: str, metadata: Json, before: Footprint, now: Footprint) -> None:
+    """Refuse to grow over an edge at which chunks hold padding, or by parts of chunks."""
+    if before == now or metadata["chunk_grid"]["name"] != "regular":
+        return
+    chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    step = _offset(before, now)
+    old, new = (before.height, before.width), (now.height, now.width)
+    for axis, name in enumerate(("row", "column")):
+        size = chunk[axis - 2]
+        end = step[axis] + old[axis]
+        if step[axis] % size or (end % size and end != new[axis]):
+            found = f"/{path} cannot grow by these files: its last {name} lies within a chunk whose rest is padding"
+            if step[axis] % size:
+                found = f"/{path} cannot grow by {step[axis]} {name}s before its first one: its chunks have {size}"
+            raise ConformError(found, feature="misaligned", hint="Publish them as a separate group or cube.")
+
+
+def _shift(session: icechunk.Session, path: str, steps: Sequence[int | Sequence[int]]) -> None:
     """Move the references of the files that are there to their new positions; the gaps are left empty."""
-    came_from: list[int | None] = [None] * count
-    for position, target in enumerate(moved):
-        came_from[target] = position
+    came_from: list[dict[int, int] | int] = [
+        step if isinstance(step, int) else {target: position for position, target in enumerate(step)} for step in steps
+    ]
 
     def forward(index: Iterable[int]) -> list[int]:
-        first, *rest = index
-        return [moved[first], *rest]
+        return [own + step if isinstance(step, int) else step[own] for own, step in zip(index, steps, strict=True)]
 
     def backward(index: Iterable[int]) -> list[int] | None:
-        first, *rest = index
-        before = came_from[first]
-        return None if before is None else [before, *rest]
+        before = [
+            own - step if isinstance(step, int) else step.get(own, -1)
+            for own, step in zip(index, came_from, strict=True)
+        ]
+        return None if min(before) < 0 else before
 
     session.reindex_array(f"/{path}", forward, backward)
 

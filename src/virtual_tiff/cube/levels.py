@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from virtual_tiff.cube.blueprint import GroupPlan
+from virtual_tiff.cube.blueprint import Footprint, GroupPlan, TreePlan
+from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.mosaic import Footprint, lay_out
+from virtual_tiff.cube.mosaic import lay_out
 from virtual_tiff.cube.select import Span, find_span
 from virtual_tiff.cube.stack import Stack, stack
 from virtual_tiff.cube.views import StackOptions, footprint, views_of
@@ -18,21 +19,22 @@ from virtual_tiff.geo.conventions import multiscales
 from virtual_tiff.pyramid import Level, Pyramid
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
-    """Groups that belong together: one, or that of a pyramid with one for each level below it."""
-
-    groups: tuple[GroupPlan, ...]
-    headers: tuple[FileHeader, ...]
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-def tree(headers: Sequence[FileHeader], options: StackOptions, path: str = "") -> Tree:
+def tree(
+    headers: Sequence[FileHeader], options: StackOptions, path: str = "", extent: Extent | None = None
+) -> TreePlan:
     """Put files into one group, or into one for each of the levels that are asked for.
 
     Levels are named "0", "1", ..., the finest first. When all levels are asked for, those that cannot be one array
     are left out, with a note that says why.
+
+    Parameters
+    ----------
+    headers, options
+        The files, and how they become arrays.
+    path
+        Of the group.
+    extent
+        Of the arrays that are there, into which the files are planned; it has a ground for each of the levels.
 
     Raises
     ------
@@ -42,15 +44,18 @@ def tree(headers: Sequence[FileHeader], options: StackOptions, path: str = "") -
         ``usage`` when there are no such levels.
     """
     if options.levels is False:
-        found = stack(headers, options, path=path)
-        return Tree(groups=(found.group,), headers=found.headers, warnings=found.warnings, notes=found.notes)
+        found = stack(headers, options, path=path, extent=extent)
+        return _tree((found.group,), [found], options, None, found.notes)
     numbers, notes = _choose(headers, options)
-    spans = _spans(headers, options, numbers)
+    spans = _spans(headers, options, numbers) if extent is None else [None] * len(numbers)
     stacks: list[Stack] = []
     for position, number in enumerate(numbers):
         try:
             below = f"{path}/{position}".lstrip("/")
-            stacks.append(stack(headers, options, path=below, level=number, span=spans[position]))
+            span = spans[position]
+            stacks.append(
+                stack(headers, options, path=below, level=number, span=span, extent=extent, position=position)
+            )
         except ConformError as error:
             if options.levels is not True or position == 0:
                 raise
@@ -58,12 +63,30 @@ def tree(headers: Sequence[FileHeader], options: StackOptions, path: str = "") -
             notes.append(f"overviews from level {number} on are left out ({left}): {error.found}")
             break
     root = GroupPlan(path=path, arrays=(), attributes=_attributes(headers[0], stacks))
-    warnings = dict.fromkeys(text for one in stacks for text in one.warnings)
     notes += dict.fromkeys(text for one in stacks for text in one.notes)
-    return Tree(
-        groups=(root, *(one.group for one in stacks)),
-        headers=stacks[0].headers,
-        warnings=tuple(warnings),
+    groups = (root, *(one.group for one in stacks))
+    return _tree(groups, stacks, options, tuple(numbers[: len(stacks)]), notes)
+
+
+def _tree(
+    groups: Sequence[GroupPlan],
+    stacks: Sequence[Stack],
+    options: StackOptions,
+    levels: tuple[int, ...] | None,
+    notes: Sequence[str],
+) -> TreePlan:
+    first = stacks[0]
+    return TreePlan(
+        path=groups[0].path,
+        groups=tuple(groups),
+        headers=first.headers,
+        axes=first.axes.names,
+        named=bool(first.axes.names) and not first.axes.sort,
+        levels=levels,
+        mosaic=options.mosaic,
+        grids=tuple(one.span.on(one.grid) for one in stacks),
+        claims=first.claims,
+        warnings=tuple(dict.fromkeys(text for one in stacks for text in one.warnings)),
         notes=tuple(notes),
     )
 

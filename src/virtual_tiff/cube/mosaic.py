@@ -8,31 +8,20 @@ files may claim the same chunk.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from affine import Affine
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.blueprint import Cell, Footprint
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.errors import ConformError
 
 TOLERANCE: Final = 1e-3
 """How far, in pixels, a file may be from where the grid would have it."""
-
-type Cell = tuple[Hashable, ...]
-"""The labels of a file along the leading axes of an array."""
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """The ground that an image covers: the transform of its pixel corners, its height and width in pixels."""
-
-    transform: Affine | None
-    height: int
-    width: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +74,17 @@ def same_resolution(reference: Affine | None, footprint: Footprint) -> bool:
     return same_grid(reference, Footprint(moved, footprint.height, footprint.width)) is not None
 
 
-def lay_out(headers: Sequence[FileHeader], footprints: Sequence[Footprint]) -> tuple[Footprint, list[tuple[int, int]]]:
+def lay_out(
+    headers: Sequence[FileHeader], footprints: Sequence[Footprint], base: Footprint | None = None
+) -> tuple[Footprint, list[tuple[int, int]]]:
     """Find the grid that holds all footprints.
+
+    Parameters
+    ----------
+    headers, footprints
+        The files, and the ground of each.
+    base
+        A grid that is there already, which the result holds too.
 
     Returns
     -------
@@ -100,16 +98,16 @@ def lay_out(headers: Sequence[FileHeader], footprints: Sequence[Footprint]) -> t
     ConformError
         ``misaligned`` for files on other grids; ``conform`` for files without a transform whose sizes differ.
     """
-    first = footprints[0]
-    places: dict[Footprint, tuple[int, int]] = {}
+    first = footprints[0] if base is None else base
+    places: dict[Footprint, tuple[int, int]] = {first: (0, 0)}
     for header, footprint in zip(headers, footprints, strict=True):
         if footprint not in places:
             place = same_grid(first.transform, footprint)
             if place is None:
-                raise _other_grid(headers[0], first, header, footprint)
+                raise _other_grid(None if base is not None else headers[0], first, header, footprint)
             places[footprint] = place
     if first.transform is None:
-        _check_sizes(headers, footprints)
+        _check_sizes(headers, footprints, first)
         return first, [(0, 0)] * len(headers)
     top, left = (min(place[axis] for place in places.values()) for axis in (0, 1))
     bottom = max(row + footprint.height for footprint, (row, _) in places.items())
@@ -127,8 +125,8 @@ def _origin(reference: Affine, places: dict[Footprint, tuple[int, int]], top: in
     return Affine(reference.a, 0.0, next(xs), 0.0, reference.e, next(ys))
 
 
-def _other_grid(base: FileHeader, first: Footprint, other: FileHeader, footprint: Footprint) -> ConformError:
-    one, two = short_names([base.place.plain, other.place.plain])
+def _other_grid(base: FileHeader | None, first: Footprint, other: FileHeader, footprint: Footprint) -> ConformError:
+    one, two = _names(base, other)
     if first.transform is None or footprint.transform is None:
         why = "only one of them has a transform"
     elif not same_resolution(first.transform, footprint):
@@ -145,10 +143,17 @@ def _pixel(transform: Affine) -> str:
     return f"{transform.a:.10g} x {transform.e:.10g}{rotated}"
 
 
-def _check_sizes(headers: Sequence[FileHeader], footprints: Sequence[Footprint]) -> None:
+def _names(base: FileHeader | None, other: FileHeader) -> list[str]:
+    """What to call two files; the first is the cube when it is None."""
+    if base is None:
+        return ["the cube", *short_names([other.place.plain])]
+    return short_names([base.place.plain, other.place.plain])
+
+
+def _check_sizes(headers: Sequence[FileHeader], footprints: Sequence[Footprint], first: Footprint) -> None:
     for header, footprint in zip(headers, footprints, strict=True):
-        if footprint != footprints[0]:
-            one, two = short_names([headers[0].place.plain, header.place.plain])
+        if footprint != first:
+            one, two = _names(headers[0] if footprints[0] == first else None, header)
             found = f"{one} and {two} differ in size, and without a transform nothing says how they lie"
             raise ConformError(found, feature="conform")
 

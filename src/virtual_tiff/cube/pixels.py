@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Final, Literal
@@ -11,17 +12,26 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 import zarr
+from icechunk.store import IcechunkStore
 from obspec_utils.registry import ObjectStoreRegistry
 
-from virtual_tiff.chunks import ChunkOptions
+from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.axes import Axis
 from virtual_tiff.cube.header import FileHeader, read_header
+from virtual_tiff.cube.mosaic import same_grid
 from virtual_tiff.cube.open import Credentials, open_repository
+from virtual_tiff.cube.patient import PatientStore
+from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.runner import run
-from virtual_tiff.cube.sources import read_recipe
-from virtual_tiff.cube.stores import Location
+from virtual_tiff.cube.select import BAND, find_bands
+from virtual_tiff.cube.sources import Row, read_recipe, read_rows
+from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import translated
+from virtual_tiff.cube.times import parse_time
+from virtual_tiff.cube.views import StackOptions, View, variable_names, views_of
 from virtual_tiff.cube.write import joined
 from virtual_tiff.errors import UsageError, VirtualTiffError
+from virtual_tiff.geo.bands import band_labels
 from virtual_tiff.group import VirtualGroup
 from virtual_tiff.manifest import manifest_group
 from virtual_tiff.store import RangeStore
@@ -71,7 +81,7 @@ class Pixels:
 def compare_pixels(
     cube: Location,
     group: str,
-    sources: Sequence[tuple[Location, str]],
+    urls: Collection[str],
     count: int,
     *,
     credentials: Credentials | None = None,
@@ -83,8 +93,8 @@ def compare_pixels(
     ----------
     cube, group
         The repository, and the group of the cube in it.
-    sources
-        Files, with their values on the first axis of the cube, as text.
+    urls
+        The files to choose from.
     count
         Number of chunks.
     credentials
@@ -95,82 +105,147 @@ def compare_pixels(
     Raises
     ------
     UsageError
-        ``usage`` when the cube is no stack of whole files.
+        ``usage`` when the cube does not say how it was made.
     """
-    if not sources:
-        return ()
     choose = random.Random(seed)  # noqa: S311 (no secret)
     with translated(cube):
         path = str(cube.local) if cube.local is not None else cube.url
-        store = open_repository(path, credentials=credentials).readonly_session("main").store
-    recipe = read_recipe(store, group.strip("/"))
+        session = open_repository(path, credentials=credentials).readonly_session("main")
+        store = PatientStore.of(session)
+        recipe = read_recipe(store, group.strip("/"))
+        rows = read_rows(store, group.strip("/"))
     if recipe is None:
-        found = "pixels can be compared in stacks of whole files only, and this cube does not say that it is one"
+        found = "pixels cannot be compared: this cube does not say how it was made"
         raise UsageError(found, feature="usage", url=cube.url, hint="Leave out --pixels.")
-    top = zarr.open_group(store, path=joined(group, recipe["path"]), mode="r", zarr_format=3)
-    array = _member(top, recipe["plan"]["name"])
-    labels = {str(value): index for index, value in enumerate(np.asarray(_member(top, recipe["axis"])[:]).tolist())}
-    compared: list[Pixels] = []
-    for place, label in choose.choices(sources, k=count):
-        compared.append(_compare_one(place, labels.get(label), array, recipe, choose))
-    return tuple(compared)
+    known = [row for row in map(rows.at, sorted(urls)) if row is not None and row.used]
+    if not known:
+        return ()
+    own = _Cube(store, group.strip("/"), recipe)
+    return tuple(_compare_one(own, row, choose) for row in choose.choices(known, k=count))
 
 
-def _member(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    found = group[name]
-    if not isinstance(found, zarr.Array):
-        raise UsageError(f"{name} is no array of the cube", feature="usage")
-    return found
+@dataclass(frozen=True, slots=True)
+class _Cube:
+    """A cube that is compared."""
+
+    store: IcechunkStore
+    group: str
+    recipe: Recipe
+
+    def tree(self, row: Row) -> TreeRecipe:
+        """The tree of a file."""
+        return next(tree for tree in self.recipe.trees if tree.path == row.tree)
+
+    def array(self, row: Row, name: str) -> zarr.Array[Any]:
+        """The array that has pixels of a file, on the finest level."""
+        path = joined(self.group, self.tree(row).level_paths[0], name)
+        return zarr.open_array(self.store, path=path, mode="r", zarr_format=3)
+
+    def position(self, row: Row) -> tuple[int, ...]:
+        """Where a file lies along the leading axes."""
+        tree = self.tree(row)
+        found = []
+        for name, label in zip(tree.axes, json.loads(row.label), strict=True):
+            array = zarr.open_array(
+                self.store, path=joined(self.group, tree.level_paths[0], name), mode="r", zarr_format=3
+            )
+            axis = Axis.decode(name, np.asarray(array[:]), dict(array.attrs))
+            found.append(int(axis.indices_of([parse_time(label) if axis.kind == "time" else label])[0]))
+        return tuple(found)
+
+    def corner(self, row: Row) -> tuple[int, int]:
+        """The upper left pixel of a file on the ground of its tree."""
+        tree = self.tree(row)
+        now, anchor = tree.grids[0], tree.anchor
+        moved = (0, 0) if now.transform is None else same_grid(now.transform, anchor) or (0, 0)
+        return row.box[0] + moved[0], row.box[1] + moved[1]
 
 
-def _compare_one(
-    place: Location, position: int | None, array: zarr.Array[Any], recipe: Any, choose: random.Random
-) -> Pixels:
+def _compare_one(cube: _Cube, row: Row, choose: random.Random) -> Pixels:
     """Compare one random chunk of a file."""
-    name = array.path
+    tree, reading = cube.tree(row), cube.recipe.reading
+    level = tree.levels[0] if tree.levels is not None else None
     try:
-        options = ChunkOptions(**recipe["options"])
-        header = run(read_header(place, ifd=tuple(recipe["ifd"]), options=options))
+        header = run(
+            read_header(
+                locate(row.url), ifd=reading.ifd, options=reading.chunks, overviews=level is not None and level > 0
+            )
+        )
     except VirtualTiffError as error:
-        return Pixels(place.url, name, (), "not compared", "not compared", str(error))
-    if position is None or header.array.shape != array.shape[1:]:
-        why = f"the file has the shape {header.array.shape}, its place in the cube {array.shape[1:]}"
-        return Pixels(place.url, name, (), "differs", "not compared", why)
-    index = tuple(choose.randrange(size) for size in header.array.grid)
+        return Pixels(row.url, row.tree, (), "not compared", "not compared", str(error))
+    options = replace(cube.recipe.options(tree, time="auto"), bounds=None, window=None)
+    named = {BAND: row.variable} if row.variable else {}
+    if BAND in tree.axes:
+        named = {BAND: json.loads(row.label)[tree.axes.index(BAND)]}
+    header = replace(header, keys=named)
+    views = [view for view in views_of([header], options, level or None) if view.metadata is not None]
+    view = choose.choice(views)
+    array = cube.array(row, view.variable)
+    index = tuple(choose.randrange(size) for size in view.array.grid)
     box: tuple[slice, ...] = tuple(
         slice(i * step, min((i + 1) * step, size))
-        for i, step, size in zip(index, header.array.chunk_shape, header.array.shape, strict=True)
+        for i, step, size in zip(index, view.array.chunk_shape, view.array.shape, strict=True)
     )
-    chunk = (position, *index)
     try:
-        at: Any = (position, *box)
+        at = _place(cube, row, box, array)
+        if at is None:
+            return Pixels(row.url, array.path, (), "not compared", "not compared", "the chunk lies outside the cube")
         ours = np.asarray(array[at])
     except Exception as error:  # noqa: BLE001 (whatever reading raises is the finding)
         why = f"reading the cube raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        return Pixels(place.url, name, chunk, "differs", "not compared", why)
+        return Pixels(row.url, array.path, index, "differs", "not compared", why)
+    chunk = tuple(
+        (part if isinstance(part, int) else part.start) // step for part, step in zip(at, array.chunks, strict=True)
+    )
     inside: Any = box
-    decoded = np.asarray(_decode(header)[inside])
+    decoded = np.asarray(_decode(header, view.array)[inside])
     decoder: Outcome = "same" if _equal(ours, decoded) else "differs"
-    gdal, why = _compare_gdal(header, box, ours)
-    return Pixels(place.url, name, chunk, decoder, gdal, why if decoder == "same" else "our decoder reads other pixels")
+    gdal, why = _compare_gdal(header, _bands(header, view, options), box, ours, level=level or 0)
+    found = why if decoder == "same" else "our decoder reads other pixels"
+    return Pixels(row.url, array.path, chunk, decoder, gdal, found)
 
 
-def _decode(header: FileHeader) -> zarr.Array[Any]:
-    """The image as an array that is read straight from the file."""
+def _place(cube: _Cube, row: Row, box: Sequence[slice], array: zarr.Array[Any]) -> tuple[int | slice, ...] | None:
+    """A part of a file in its array, or None when the array does not have all of it."""
+    corner = cube.corner(row)
+    rows, columns = (slice(part.start + first, part.stop + first) for part, first in zip(box[-2:], corner, strict=True))
+    height, width = array.shape[-2:]
+    if rows.start < 0 or columns.start < 0 or rows.stop > height or columns.stop > width:
+        return None
+    return (*cube.position(row), *box[:-2], rows, columns)
+
+
+def _bands(header: FileHeader, view: View, options: StackOptions) -> list[int]:
+    """The bands of the file, from 1, that a view shows."""
+    array = header.array
+    count = array.shape[0] if BAND in array.dimension_names else 1
+    if BAND in header.keys or count == 1:
+        return list(range(1, count + 1))
+    if options.band_as == "variable":
+        return [variable_names(header.metadata, count).index(view.variable) + 1]
+    if options.bands is None:
+        return list(range(1, count + 1))
+    return [band + 1 for band in find_bands(options.bands, band_labels(header.metadata) or (), count)]
+
+
+def _decode(header: FileHeader, part: VirtualArray) -> zarr.Array[Any]:
+    """A part of the image as an array that is read straight from the file."""
     place = header.place
     registry: ObjectStoreRegistry[Any] = ObjectStoreRegistry({place.root: place.store})
-    array = replace(header.array, url=place.root + place.path)  # registries take paths as they are, not encoded
+    array = replace(part, url=place.root + place.path)  # registries take paths as they are, not encoded
     store = RangeStore(manifest_group(VirtualGroup(arrays={"image": array})), registry=registry)
     return zarr.open_array(store, path="image", mode="r", zarr_format=3)
 
 
-def _compare_gdal(header: FileHeader, box: tuple[slice, ...], ours: Values) -> tuple[Outcome, str]:
+def _compare_gdal(
+    header: FileHeader, bands: Sequence[int], box: tuple[slice, ...], ours: Values, *, level: int
+) -> tuple[Outcome, str]:
     """Compare with GDAL, where it sees the same image."""
-    why = _beyond_gdal(header)
+    why = "GDAL is asked for the finest level only" if level else _beyond_gdal(header)
     if why:
         return "not compared", why
     try:
-        theirs = _read_gdal(header, box)
+        theirs = _read_gdal(header, bands, box)
     except Exception as error:  # noqa: BLE001 (GDAL cannot read it: that says nothing of the cube)
         return "not compared", f"GDAL: {error}"
     if theirs.shape != ours.shape:
@@ -200,13 +275,13 @@ def _distance(one: Values, other: Values) -> int:
     return int(np.abs(one.astype(np.int64) - other.astype(np.int64)).max(initial=0))
 
 
-def _read_gdal(header: FileHeader, box: tuple[slice, ...]) -> Values:
+def _read_gdal(header: FileHeader, shown: Sequence[int], box: tuple[slice, ...]) -> Values:
     import rasterio
     from rasterio.io import MemoryFile
     from rasterio.windows import Window
 
     rows, columns = box[-2:]
-    bands = [band + 1 for band in range(box[0].start, box[0].stop)] if len(box) == 3 else 1
+    bands = list(shown[box[0]]) if len(box) == 3 else shown[0]
     window = Window.from_slices(rows, columns, height=header.array.shape[-2], width=header.array.shape[-1])
     number = header.array.ifd[0] + 1
     local = header.place.local

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement, texts
 from virtual_tiff.cube.cells import TimeSource
+from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.select import Bounds, Window
-from virtual_tiff.cube.views import BandAs, StackOptions, chosen_files
+from virtual_tiff.cube.views import BandAs, OnDuplicate, StackOptions, chosen_files
 from virtual_tiff.errors import UsageError
 
 __all__ = ["ArrayPlan", "CubePlan", "GroupPlan", "Placement", "plan_stack", "stack_options", "texts"]
@@ -31,6 +33,8 @@ def plan_stack(
     window: Window | None = None,
     levels: bool | Sequence[int] = False,
     mosaic: bool = False,
+    on_duplicate: OnDuplicate = "raise",
+    presize: Mapping[str, Sequence[AxisValue]] | None = None,
 ) -> CubePlan:
     """Stack files along leading axes into one group; files that do not fit together are refused.
 
@@ -67,6 +71,11 @@ def plan_stack(
         overviews.
     mosaic
         Whether files may be tiles of one pixel grid. Their chunks must be chunks of the whole.
+    on_duplicate
+        What to do with files that claim the very same place (the same labels, the same ground): "raise", or use
+        the "first" or the "last" of them.
+    presize
+        Values that axes get beside those of the files, so that later files find their places there.
 
     Raises
     ------
@@ -89,20 +98,36 @@ def plan_stack(
         window=window,
         levels=levels,
         mosaic=mosaic,
+        on_duplicate=on_duplicate,
+        presize=presize or {},
     )
-    found = tree(chosen_files(headers, options), options)
-    return CubePlan(groups=found.groups, headers=found.headers, warnings=found.warnings, notes=found.notes)
+    used, unused, notes = drop_duplicates(chosen_files(headers, options), options)
+    found = tree(used, options)
+    return CubePlan(
+        trees=(found,),
+        asked=asked_json(options),
+        headers=found.headers,
+        unused=tuple(unused),
+        warnings=found.warnings,
+        notes=(*notes, *found.notes),
+    )
 
 
-def stack_options(headers: Sequence[FileHeader], **options: Any) -> StackOptions:
-    """Check and freeze the options of :func:`plan_stack`.
+def asked_json(options: StackOptions) -> dict[str, Any]:
+    """The options as JSON values, but for a function that gives times."""
+    found = {field.name: getattr(options, field.name) for field in fields(options)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def stack_options(headers: Sequence[FileHeader] | None, **options: Any) -> StackOptions:
+    """Check and freeze the options of :func:`plan_stack`; without headers, nothing is checked of them.
 
     Raises
     ------
     UsageError
         ``usage`` for choices that do not exist, and when there are no files.
     """
-    if not headers:
+    if headers is not None and not headers:
         raise UsageError("there are no files", feature="usage")
     unknown = set(options) - {field.name for field in fields(StackOptions)}
     if unknown:
@@ -112,4 +137,6 @@ def stack_options(headers: Sequence[FileHeader], **options: Any) -> StackOptions
             raise UsageError(f"{name}={options[name]!r} is one text", feature="usage", hint="Give a list.")
         if isinstance(options.get(name), Iterable):
             options[name] = tuple(options[name])
+    if options.get("presize"):
+        options["presize"] = {name: tuple(values) for name, values in options["presize"].items()}
     return StackOptions(**options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import icechunk
@@ -14,30 +14,35 @@ from icechunk.store import IcechunkStore
 
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.access import repository_storage
+from virtual_tiff.cube.assets import AssetChoice
+from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import CubePlan, GroupPlan
 from virtual_tiff.cube.cells import TimeSource
+from virtual_tiff.cube.commit import commit_parts
 from virtual_tiff.cube.configure import configured, new_config
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.container import Container, containers_for
+from virtual_tiff.cube.distribute import write_parallel
+from virtual_tiff.cube.draft import Draft, Request, draft
 from virtual_tiff.cube.fresh import settle
-from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.groups import GroupBy, OnConflict
+from virtual_tiff.cube.header import FileHeader, HeaderOptions
+from virtual_tiff.cube.listed import Input
 from virtual_tiff.cube.open import containers_in, reader_code
-from virtual_tiff.cube.plan import plan_stack
+from virtual_tiff.cube.patient import PatientStore, insist, opened
+from virtual_tiff.cube.pattern import Pattern
+from virtual_tiff.cube.reading import CONCURRENCY
+from virtual_tiff.cube.recipe import Recipe
+from virtual_tiff.cube.results import OnProgress
+from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
-from virtual_tiff.cube.scan import CONCURRENCY, OnProgress, scan
-from virtual_tiff.cube.sources import labels_of, ledger_keys
+from virtual_tiff.cube.select import Bounds, Window
+from virtual_tiff.cube.sources import entries_of, ledger_keys
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import check_free, is_blank, staged, taken, translated, writing
-from virtual_tiff.cube.write import (
-    Task,
-    batches,
-    below,
-    joined,
-    put,
-    tasks_of,
-    write_groups,
-    write_references,
-)
+from virtual_tiff.cube.views import BandAs, OnDuplicate
+from virtual_tiff.cube.vrt import Parts
+from virtual_tiff.cube.write import batches, below, joined, put, tasks_of, write_groups, write_references
 from virtual_tiff.errors import TargetError, UsageError
 from virtual_tiff.tiff.ifd import IfdPath
 
@@ -50,7 +55,10 @@ _TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was written: where, which snapshot, of how many files and references, and how to read it."""
+    """What was written: where, which snapshot, of how many files and references, and how to read it.
+
+    ``notes`` say what was split or left out, and why; ``unused`` are the URLs of files whose place others have.
+    """
 
     url: str
     group: str
@@ -60,58 +68,114 @@ class Published:
     arrays: str
     portability: str
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    unused: tuple[str, ...]
     code: str
 
 
 def publish(
-    inputs: Iterable[str | os.PathLike[str]],
+    inputs: Input,
     to: str | os.PathLike[str],
     *,
-    dim: str = "item",
-    name: str = "band_data",
+    pattern: str | Pattern | None = None,
+    assets: AssetChoice | Sequence[str] | None = None,
+    properties: Sequence[str] = (),
+    location_field: str | None = None,
+    parts: Parts = "error",
     ifd: int | IfdPath = 0,
     options: ChunkOptions | None = None,
-    time: TimeSource | None = None,
-    overviews: bool = False,
+    overviews: bool | Sequence[int] = False,
+    dim: str = "item",
+    name: str = "band_data",
+    time: TimeSource | Literal["none"] | None = None,
+    axes: Sequence[str] | None = None,
+    presize: Mapping[str, Sequence[AxisValue]] | None = None,
+    band_as: BandAs = "dimension",
+    bands: Sequence[int | str] | None = None,
+    bounds: Bounds | None = None,
+    window: Window | None = None,
     mosaic: bool = False,
+    group_by: GroupBy | None = "auto",
+    on_conflict: OnConflict = "raise",
+    on_duplicate: OnDuplicate = "raise",
     group: str = "",
     into: bool = False,
     batch: int = BATCH,
+    message: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    ledger: str | os.PathLike[str] | None = None,
     concurrency: int = CONCURRENCY,
+    retries: int = RETRIES,
+    executor: Any = None,
     on_progress: OnProgress | None = None,
 ) -> Published:
-    """Scan TIFFs, check that they can be one array, and publish it in an Icechunk repository.
+    """Scan TIFFs, plan their cube, and publish it in an Icechunk repository.
 
     Parameters
     ----------
     inputs
-        Files, directories, globs, prefixes, URLs and ``@list.txt``.
+        Files, directories, globs, prefixes, URLs and ``@list.txt``; STAC items, stac-geoparquet, VRT and GTI;
+        ledgers of scans. See :func:`virtual_tiff.cube.scan.scan`.
     to
         A new local directory, or a new ``s3://``, ``gs://`` or ``az://`` prefix; with `into`, a repository.
-    dim, name
-        Names of the new leading dimension and of the variable.
+    pattern
+        What the names of files look like, such as ``"{tile}_{time:%Y%m%d}_{band}.tif"``; see
+        :class:`virtual_tiff.cube.pattern.Pattern`.
+    assets, properties, location_field, parts
+        How catalogues are read, see :func:`virtual_tiff.cube.catalog.read_catalog`.
     ifd
         The image of each file: an index, or a path into the SubIFDs.
     options
         How strips become chunks.
-    time
-        Where times come from, for a leading axis of times instead of names: see
-        :func:`virtual_tiff.cube.plan.plan_stack`.
     overviews
-        Whether to publish the overviews that all files have, too: as a multiscale group with a group for each level.
+        Whether to publish the overviews that all files have, too: as a multiscale group with a group for each level;
+        or the numbers of the levels, 0 the finest.
+    dim, name
+        Names of the new leading dimension, where files have nothing but their names, and of the variable.
+    time
+        Where times come from, for a time axis: "keys" (a catalogue or the pattern), "tag" (the DateTime tag), "auto"
+        (either) or a function from URL to datetime. By default "keys" when they tell the times of all files; "none"
+        asks for no time axis.
+    axes
+        The fields of the pattern, or properties, that become further axes. By default those fields of the pattern
+        that tell apart files of one ground; a field such as the name of a tile, which follows from the ground, does
+        not. ``band`` is an axis by itself.
+    presize
+        Values that axes get beside those of the files, such as ``{"time": [...]}``, so that later files find their
+        places there.
+    band_as
+        "dimension", or "variable" for one variable per band.
+    bands, bounds, window
+        What is exposed: bands by number (from 1) or name; an area, in whole chunks, as (west, south, east, north) in
+        units of the CRS or as (column, row, width, height) in pixels.
     mosaic
-        Whether files may be tiles of one pixel grid.
+        Never to stack files that differ in nothing but their names.
+    group_by
+        "auto" makes groups beside each other for CRSs and resolutions; None refuses files that do not fit into one.
+    on_conflict
+        What to do with files of one ground that cannot be one array, because their nodata, scale, codecs, ... differ
+        or because they overlap: "raise", or "split" them into groups beside each other.
+    on_duplicate
+        What to do with files that claim the very same place: "raise", or use the "first" or the "last" of them.
     group
         The group to write, by default the root.
     into
         Whether to add the group to a repository that exists; it must not be there yet.
     batch
         References per commit at most, which bounds the memory. Readers see all of them at once.
+    message
+        Of the commit; by default it says what came in.
     on_error
         What to do with files whose header cannot be read: "raise" the first error, or "skip" them.
+    ledger
+        A Parquet file that keeps what is read of the files, so that a run that is killed goes on from there.
     concurrency
         Files that are read at the same time.
+    retries
+        Further attempts for each file whose source cannot be reached.
+    executor
+        Reads headers and writes references on other processes or machines, see
+        :func:`virtual_tiff.cube.executor.check_executor`.
     on_progress
         Called after each file.
 
@@ -120,58 +184,64 @@ def publish(
     VirtualTiffError
         What is wrong with a file, with the files together, or with the target. Nothing is left behind.
     """
-    if on_error not in ("raise", "skip"):
-        raise UsageError(f"on_error={on_error!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
-    check_target(to, group=group, into=into)
-    found = scan(
-        inputs, ifd=ifd, options=options, overviews=overviews, concurrency=concurrency, on_progress=on_progress
+    request = Request(
+        pattern=pattern,
+        assets=assets,
+        properties=properties,
+        location_field=location_field,
+        parts=parts,
+        ifd=ifd,
+        options=options,
+        overviews=overviews,
+        dim=dim,
+        name=name,
+        time=time,
+        axes=axes,
+        presize=presize or {},
+        band_as=band_as,
+        bands=bands,
+        bounds=bounds,
+        window=window,
+        mosaic=mosaic,
+        group_by=group_by,
+        on_conflict=on_conflict,
+        on_duplicate=on_duplicate,
+        on_error=on_error,
+        ledger=ledger,
+        concurrency=concurrency,
+        retries=retries,
+        executor=executor,
     )
-    if on_error == "raise" or not found.headers:
-        found.check()
-    asked: dict[str, Any] = {"dim": dim, "name": name, "time": time, "levels": overviews, "mosaic": mosaic}
-    plan = plan_stack(found.headers, **asked)
-    return publish_plan(plan, to, group=group, into=into, batch=batch, recipe=make_recipe(plan, asked, options))
+    check_target(to, group=group, into=into)
+    made = draft(inputs, request, on_progress=on_progress)
+    return publish_draft(made, to, group=group, into=into, batch=batch, message=message, executor=executor)
 
 
-def make_recipe(plan: CubePlan, asked: Mapping[str, Any], options: ChunkOptions | None = None) -> dict[str, Any] | None:
-    """How a stack was made, for those who append to it, as JSON values; None for what cannot grow.
-
-    ``path`` is the group of the images (the finest level), below that of the cube, ``axis`` the name of their axis.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    asked
-        The arguments of :func:`virtual_tiff.cube.plan.plan_stack` that made it.
-    options
-        How strips became chunks.
-    """
-    filled = [group for group in plan.groups if group.arrays]
-    told = dict(asked)
-    if callable(told.get("time")) or told.get("mosaic") or not all(_is_stack(group) for group in filled):
-        return None
-    if told.get("levels"):
-        told["levels"] = [int(group.path) for group in filled]
-    first = plan.headers[0]
-    return {
-        "kind": "stack",
-        "plan": told,
-        "path": filled[0].path,
-        "axis": filled[0].axes[0].name,
-        "ifd": list(first.array.ifd),
-        "options": asdict(options or ChunkOptions()),
-        "traits": dict(first.traits),
-    }
-
-
-def _is_stack(group: GroupPlan) -> bool:
-    """Whether a group has one axis in front, and at each of its positions the same one file in all arrays."""
-    if len(group.axes) != 1:
-        return False
-    count = len(group.axes[0].values)
-    files = {(p.index[0], p.header.url) for array in group.arrays for p in array.placements}
-    return len(files) == count and len({position for position, _ in files}) == count
+def publish_draft(
+    made: Draft,
+    to: str | os.PathLike[str],
+    *,
+    group: str = "",
+    into: bool = False,
+    batch: int = BATCH,
+    message: str | None = None,
+    executor: Any = None,
+) -> Published:
+    """Write what :func:`virtual_tiff.cube.draft.draft` has planned; see :func:`publish_plan`."""
+    if made.plan is None:
+        made.scan.check()
+        raise UsageError("there are no files", feature="usage")
+    return publish_plan(
+        made.plan,
+        to,
+        group=group,
+        into=into,
+        batch=batch,
+        message=message,
+        executor=executor,
+        reading=made.reading,
+        inputs=made.inputs,
+    )
 
 
 def check_target(to: str | os.PathLike[str], *, group: str = "", into: bool = False) -> None:
@@ -226,7 +296,9 @@ def publish_plan(
     into: bool = False,
     batch: int = BATCH,
     message: str | None = None,
-    recipe: Mapping[str, Any] | None = None,
+    executor: Any = None,
+    reading: HeaderOptions | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Published:
     """Write a planned cube, so that readers see all of it or nothing.
 
@@ -234,12 +306,13 @@ def publish_plan(
     ----------
     plan
         What is written.
-    to, group, into, batch
+    to, group, into, batch, executor
         See :func:`publish`.
     message
         Of the commit; by default it says what came in.
-    recipe
-        How the plan was made; without it, nothing can be appended.
+    reading, inputs
+        How the headers were read and what inputs are like, so that more files can be appended: see
+        :class:`virtual_tiff.cube.recipe.Recipe`. By default as :func:`virtual_tiff.cube.scan.scan` does it.
 
     Raises
     ------
@@ -252,7 +325,8 @@ def publish_plan(
         raise UsageError(f"batch={batch}", feature="usage", hint="It is a number of references.")
     place = locate(to)
     check_target(to, group=group, into=into)
-    work = _Work(place, group, below(plan.groups, group), plan, recipe, message, batch)
+    recipe = Recipe.of(plan, reading or _reading(plan.headers), inputs)
+    work = _Work(place, group, below(plan.groups, group), plan, recipe, message, batch, executor)
     run(settle(plan.headers))
     if into:
         with writing(place):
@@ -269,7 +343,7 @@ def publish_plan(
                 raise taken(place.url)
             snapshot = _commit(work, repository, containers, base)
             _configured(work, staging.storage)
-            config = icechunk.Repository.open(staging.storage).config
+            config = opened(staging.storage).config
             code = reader_code(place, config.virtual_chunk_containers or {}, group=group)
     return Published(
         url=place.url,
@@ -280,8 +354,14 @@ def publish_plan(
         arrays=plan.describe(),
         portability=plan.portability,
         warnings=plan.warnings,
+        notes=plan.notes,
+        unused=tuple(header.url for header in plan.unused),
         code=code,
     )
+
+
+def _reading(headers: Sequence[FileHeader]) -> HeaderOptions:
+    return HeaderOptions(ifd=headers[0].array.ifd, overviews=any(header.levels for header in headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,13 +372,14 @@ class _Work:
     group: str
     groups: tuple[GroupPlan, ...]
     plan: CubePlan
-    recipe: Mapping[str, Any] | None
+    recipe: Recipe
     message: str | None
     batch: int
+    executor: Any
 
 
 def _configured(work: _Work, storage: icechunk.Storage) -> tuple[tuple[Container, ...], icechunk.Repository]:
-    known = icechunk.Repository.open(storage).config.virtual_chunk_containers or {}
+    known = opened(storage).config.virtual_chunk_containers or {}
     containers = containers_for((header.place for header in work.plan.headers), known)
     return containers, configured(storage, work.groups, containers)
 
@@ -308,8 +389,9 @@ def _publish_into(work: _Work) -> str:
     storage = repository_storage(work.place).make()
     for _ in range(_TRIES):
         containers, repository = _configured(work, storage)
-        base = repository.lookup_branch("main")
-        run(_check_unused(repository.readonly_session(snapshot_id=base).store, work.group, work.place))
+        session = insist(partial(repository.readonly_session, "main"))
+        base = session.snapshot_id
+        run(_check_unused(PatientStore.of(session), work.group, work.place))
         with contextlib.suppress(icechunk.ConflictError):
             snapshot = _commit(work, repository, containers, base)
             _configured(work, storage)
@@ -318,7 +400,7 @@ def _publish_into(work: _Work) -> str:
 
 
 def _commit(work: _Work, repository: icechunk.Repository, containers: Sequence[Container], base: str) -> str:
-    """Commit everything: at once, or part by part on a branch of its own that becomes the main one at the end.
+    """Commit everything: at once, or part by part, which readers see together.
 
     Raises
     ------
@@ -326,37 +408,33 @@ def _commit(work: _Work, repository: icechunk.Repository, containers: Sequence[C
         Of Icechunk, when the main branch is no longer at `base`; then it stays as it is.
     """
     parts = batches(tasks_of(work.groups), work.batch)
-    branch = f"publish-{secrets.token_hex(8)}"
-    repository.create_branch(branch, base)
-    try:
-        for number, part in enumerate(parts, 1):
-            session = repository.writable_session(branch)
-            run(write_plan(session.store, work, part, containers, structure=number == 1))
-            text = work.message or commit_message(work.plan)
-            if len(parts) > 1:
-                text = f"Part {number} of {len(parts)}. {text}"
-            files = len(work.plan.headers)
-            references = sum(task.references for task in part)
-            snapshot = session.commit(text, {"files": files, "references": references, "sources": files})
-        repository.reset_branch("main", snapshot, from_snapshot_id=base)
-    finally:
-        with contextlib.suppress(icechunk.IcechunkError):
-            repository.delete_branch(branch)
-    return snapshot
+
+    def write(session: icechunk.Session, number: int) -> tuple[str, dict[str, Any]]:
+        part = parts[number]
+        run(write_plan(session.store, work, structure=number == 0))
+        if work.executor is None:
+            run(write_references(session.store, part, containers))
+        else:
+            write_parallel(session, part, containers, work.executor, url=work.place.url)
+        text = work.message or commit_message(work.plan)
+        if len(parts) > 1:
+            text = f"Part {number + 1} of {len(parts)}. {text}"
+        files = len(work.plan.headers)
+        references = sum(task.references for task in part)
+        return text, {"files": files, "references": references, "sources": files + len(work.plan.unused)}
+
+    return commit_parts(repository, base, len(parts), write)
 
 
-async def write_plan(
-    store: IcechunkStore, work: _Work, part: Sequence[Task], containers: Sequence[Container], *, structure: bool
-) -> None:
-    """Write references, and before the first ones groups, arrays and the ledger of sources."""
-    if structure:
-        await write_groups(store, work.groups)
-        if all(group.path != work.group for group in work.groups):
-            await write_groups(store, [GroupPlan(path=work.group, arrays=())])
-        labels = labels_of(work.groups, work.plan.headers)
-        for key, value in ledger_keys(work.plan.headers, labels, work.recipe):
-            await put(store, joined(work.group, key), value)
-    await write_references(store, part, containers)
+async def write_plan(store: IcechunkStore, work: _Work, *, structure: bool) -> None:
+    """Write groups, arrays and the ledger of sources, before the first references."""
+    if not structure:
+        return
+    await write_groups(store, work.groups)
+    if all(group.path != work.group for group in work.groups):
+        await write_groups(store, [GroupPlan(path=work.group, arrays=())])
+    for key, value in ledger_keys(entries_of(work.plan), work.recipe):
+        await put(store, joined(work.group, key), value)
 
 
 def commit_message(plan: CubePlan) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from virtual_tiff.array import VirtualArray
-from virtual_tiff.cube.mosaic import Footprint
+from virtual_tiff.cube.blueprint import Footprint
 from virtual_tiff.errors import UsageError
 from virtual_tiff.geo.gdal_metadata import RasterMetadata
 

@@ -7,6 +7,7 @@ needs to know: how the cube was planned, and the traits in which further files m
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ import numpy.typing as npt
 import zarr
 from icechunk.store import IcechunkStore
 
-from virtual_tiff.cube.blueprint import GroupPlan, texts
+from virtual_tiff.cube.blueprint import Cell, Claim, CubePlan, texts
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.nodes import coordinate_keys, group_json
+from virtual_tiff.cube.recipe import Recipe
 from virtual_tiff.cube.write import joined
 from virtual_tiff.geo.coordinate import Coordinate
 
@@ -31,6 +33,12 @@ VERSION: Final = 1
 UNKNOWN_SIZE: Final = -1
 UNKNOWN_TIME: Final = np.iinfo(np.int64).min
 
+type Box = tuple[int, int, int, int]
+"""Row and column of the upper left corner, height and width, in pixels."""
+
+_BOX: Final = ("row", "col", "height", "width")
+_TEXTS: Final = ("url", "item_id", "asset", "tree", "variable", "label")
+_VERSION: Final = ("etag", "version", "size", "last_modified", "digest")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_ATTRIBUTES = {
     "units": "microseconds since 1970-01-01",
@@ -64,78 +72,142 @@ class Identity:
         return (self.size, self.last_modified) == (other.size, other.last_modified)
 
 
-def ledger_columns(headers: Sequence[FileHeader], labels: Sequence[str]) -> tuple[Coordinate, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The place of a file in a cube: its tree, and what it claims there, counted from the tree's anchor."""
+
+    tree: str
+    claim: Claim
+
+    @property
+    def label(self) -> str:
+        """The labels of the file along the leading axes, as text."""
+        return cell_text(self.claim.cell)
+
+    @property
+    def box(self) -> Box:
+        """The pixels of the file."""
+        return self.claim.row, self.claim.col, self.claim.height, self.claim.width
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file as the ledger notes it; one without a place is known and not used, since another has its place."""
+
+    header: FileHeader
+    place: Place | None
+
+
+def cell_text(cell: Cell) -> str:
+    """The labels of a file along the leading axes, as a JSON list; moments are ISO 8601 in UTC."""
+    return json.dumps([_label(value) for value in cell], ensure_ascii=False)
+
+
+def _label(value: object) -> object:
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat() if isinstance(value, datetime) else value
+
+
+def ledger_columns(entries: Sequence[Entry]) -> tuple[Coordinate, ...]:
     """The columns of the ledger, one row per file.
 
-    They are url, item_id, label, etag, version, size (bytes), last_modified and digest (of a part of the bytes).
-
-    The label is the value of the growing axis at which the file lies, as text; empty when there is no such axis.
+    url, item_id and asset say which file it is. used says whether the cube refers to it; then tree is the group it
+    is in, variable its variable where files belong to several, label its labels along the leading axes (a JSON list),
+    and row, col, height and width its place in pixels, counted from where the tree began when it was published.
+    etag, version, size (bytes), last_modified and digest (of a part of the bytes) tell its versions apart.
     """
-    known = [Identity.of(header.etag, header.size, header.last_modified) for header in headers]
+    headers = [entry.header for entry in entries]
+    places = [entry.place for entry in entries]
+    boxes = np.array([(0, 0, 0, 0) if place is None else place.box for place in places], np.int64).reshape(-1, 4)
+    known = [identity_of(header) for header in headers]
     size_attributes = {"units": "bytes", "long_name": f"size, {UNKNOWN_SIZE} when unknown"}
+
+    def column(name: str, values: npt.NDArray[Any], attributes: Mapping[str, Any] | None = None) -> Coordinate:
+        return Coordinate(name, (DIM,), values, attributes or {})
+
     return (
-        Coordinate("url", (DIM,), texts(header.url for header in headers)),
-        Coordinate("item_id", (DIM,), texts(header.item_id or "" for header in headers)),
-        Coordinate("label", (DIM,), texts(labels)),
-        Coordinate("etag", (DIM,), texts(one.etag for one in known)),
-        Coordinate("version", (DIM,), texts(header.version or "" for header in headers)),
-        Coordinate("size", (DIM,), np.array([one.size for one in known], np.int64), size_attributes),
-        Coordinate("last_modified", (DIM,), np.array([one.last_modified for one in known], np.int64), _TIME_ATTRIBUTES),
-        Coordinate("digest", (DIM,), texts(header.digest or "" for header in headers)),
+        column("url", texts(header.url for header in headers)),
+        column("item_id", texts(header.item_id or "" for header in headers)),
+        column("asset", texts(asset_of(header) for header in headers)),
+        column("used", np.array([place is not None for place in places], np.bool_)),
+        column("tree", texts("" if place is None else place.tree for place in places)),
+        column("variable", texts("" if place is None else place.claim.variable for place in places)),
+        column("label", texts("" if place is None else place.label for place in places)),
+        *(column(name, np.ascontiguousarray(boxes[:, number])) for number, name in enumerate(_BOX)),
+        column("etag", texts(one.etag for one in known)),
+        column("version", texts(header.version or "" for header in headers)),
+        column("size", np.array([one.size for one in known], np.int64), size_attributes),
+        column("last_modified", np.array([one.last_modified for one in known], np.int64), _TIME_ATTRIBUTES),
+        column("digest", texts(header.digest or "" for header in headers)),
     )
 
 
-def axis_labels(axis: Coordinate | None, positions: Sequence[int]) -> list[str]:
-    """The values of an axis at these positions, as text."""
-    return [""] * len(positions) if axis is None else [str(axis.values[position]) for position in positions]
+def asset_of(header: FileHeader) -> str:
+    """The key of a file's asset in its item, or nothing."""
+    return str(header.keys.get("asset", ""))
 
 
-def labels_of(groups: Sequence[GroupPlan], headers: Sequence[FileHeader]) -> list[str]:
-    """The label of each file: the value of its group's growing axis."""
-    found: dict[str, str] = {}
-    for group in groups:
-        axis = group.axes[0] if group.axes else None
-        for array in group.arrays:
-            positions = [placement.index[0] for placement in array.placements]
-            labels = axis_labels(axis, positions)
-            found |= {p.header.url: label for p, label in zip(array.placements, labels, strict=True)}
-    return [found.get(header.url, "") for header in headers]
+def identity_of(header: FileHeader) -> Identity:
+    """Which version of a file a header was read from."""
+    return Identity.of(header.etag, header.size, header.last_modified)
 
 
-def ledger_keys(
-    headers: Sequence[FileHeader], labels: Sequence[str], recipe: Mapping[str, Any] | None
-) -> Iterator[tuple[str, bytes]]:
+def entries_of(plan: CubePlan) -> list[Entry]:
+    """All files of a plan with their places, and those that are not used."""
+    found = [
+        Entry(header, Place(tree=tree.path, claim=tree.claims[header.url]))
+        for tree in plan.trees
+        for header in tree.headers
+    ]
+    return found + [Entry(header, None) for header in plan.unused]
+
+
+def ledger_keys(entries: Sequence[Entry], recipe: Recipe | None) -> Iterator[tuple[str, bytes]]:
     """The keys and bytes of the ledger, relative to the group of the cube."""
-    own: dict[str, Any] = {"ledger": VERSION}
-    if recipe is not None:
-        own["recipe"] = dict(recipe)
-    yield f"{GROUP}/zarr.json", group_json({ATTRIBUTE: own, "title": "The files that this cube refers to"})
-    for column in ledger_columns(headers, labels):
+    yield f"{GROUP}/zarr.json", ledger_group(recipe)
+    for column in ledger_columns(entries):
         for key, value in coordinate_keys(column, growing=True):
             yield f"{GROUP}/{key}", value
 
 
+def ledger_group(recipe: Recipe | None) -> bytes:
+    """The ``zarr.json`` of the group of the ledger, whose attributes hold the recipe."""
+    own: dict[str, Any] = {"ledger": VERSION}
+    if recipe is not None:
+        own["recipe"] = recipe.to_json()
+    return group_json({ATTRIBUTE: own, "title": "The files that this cube refers to"})
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the ledger in a repository."""
+    """One row of the ledger in a repository; ``box`` is row, col, height and width."""
 
     number: int
     url: str
     item_id: str
+    asset: str
+    used: bool
+    tree: str
+    variable: str
     label: str
+    box: Box
     identity: Identity
+
+    def same_place(self, place: Place) -> bool:
+        """Whether this file has exactly that place."""
+        own = (self.tree, self.variable, self.label, self.box)
+        return own == (place.tree, place.claim.variable, place.label, place.box)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The ledger in a repository: its columns by name, and the number of each URL's row.
 
-    ``items`` are the numbers of the rows of items that have one file each.
+    ``items`` are the numbers of the rows of assets of items that have one file each, by item and asset.
     """
 
     columns: Mapping[str, npt.NDArray[Any]]
     urls: Mapping[str, int]
-    items: Mapping[str, int]
+    items: Mapping[tuple[str, str], int]
 
     def __len__(self) -> int:
         return len(self.urls)
@@ -146,31 +218,44 @@ class Rows:
         return None if number is None else self._row(number)
 
     def find(self, header: FileHeader) -> Row | None:
-        """The row of a file, or of an older version of its item with another URL."""
-        number = self.urls.get(header.url)
-        if number is None and header.item_id:
-            number = self.items.get(header.item_id)
+        """The row of a file that the cube refers to, or of an older version of its item with another URL."""
+        row = self.at(header.url)
+        if row is not None and row.used:
+            return row
+        number = self.items.get((header.item_id or "", asset_of(header)))
         return None if number is None else self._row(number)
 
-    def label(self, header: FileHeader) -> str:
-        """The label of a file, empty for one that is not there."""
-        row = self.find(header)
-        return "" if row is None else row.label
+    def has(self, header: FileHeader) -> bool:
+        """Whether this very version of a file is known."""
+        row = self.at(header.url)
+        return row is not None and row.identity.same(identity_of(header))
+
+    def rivals(self, place: Place) -> list[Row]:
+        """The files that the cube refers to which overlap with a place."""
+        row, col, height, width = place.box
+        column = self.columns
+        found = column["used"] & (column["label"] == place.label)
+        if not found.any():
+            return []
+        found &= (column["tree"] == place.tree) & (column["variable"] == place.claim.variable)
+        found &= (column["row"] < row + height) & (row < column["row"] + column["height"])
+        found &= (column["col"] < col + width) & (col < column["col"] + column["width"])
+        return [self._row(int(number)) for number in np.flatnonzero(found)]
 
     def _row(self, number: int) -> Row:
         value = {name: column[number] for name, column in self.columns.items()}
-        identity = Identity(str(value["etag"]), int(value["size"]), int(value["last_modified"]))
-        return Row(number, str(value["url"]), str(value["item_id"]), str(value["label"]), identity)
+        top, left, height, width = (int(value[name]) for name in _BOX)
+        return Row(
+            number=number,
+            used=bool(value["used"]),
+            box=(top, left, height, width),
+            identity=Identity(str(value["etag"]), int(value["size"]), int(value["last_modified"])),
+            **{name: str(value[name]) for name in _TEXTS},
+        )
 
-    def has(self, header: FileHeader) -> bool:
-        """Whether this very version of a file is there."""
-        row = self.find(header)
-        own = Identity.of(header.etag, header.size, header.last_modified)
-        return row is not None and row.url == header.url and row.identity.same(own)
 
-
-def read_recipe(store: IcechunkStore, group: str) -> Mapping[str, Any] | None:
-    """How the cube in a group was made, or None when nothing can be appended to it.
+def read_recipe(store: IcechunkStore, group: str) -> Recipe | None:
+    """How the cube in a group was made, or None when it does not say that.
 
     Raises
     ------
@@ -180,32 +265,76 @@ def read_recipe(store: IcechunkStore, group: str) -> Mapping[str, Any] | None:
     attributes = zarr.open_group(store, path=joined(group, GROUP), mode="r", zarr_format=3).attrs
     found: Any = attributes.get(ATTRIBUTE)
     recipe = found.get("recipe") if isinstance(found, Mapping) and found.get("ledger") == VERSION else None
-    return recipe if isinstance(recipe, Mapping) else None
+    return Recipe.from_json(recipe) if isinstance(recipe, Mapping) else None
 
 
 def read_rows(store: IcechunkStore, group: str) -> Rows:
     """Read the ledger in a repository."""
-    names = ("url", "item_id", "label", "etag", "size", "last_modified")
-    columns = {name: np.asarray(_column(store, group, name)[:]) for name in names}
+    names = (*_TEXTS, *_BOX, "used", "etag", "size", "last_modified")
+    columns = {name: np.asarray(ledger_column(store, group, name)[:]) for name in names}
     urls = {url: number for number, url in enumerate(columns["url"].tolist())}
-    items = columns["item_id"].tolist()
-    counts = Counter(item for item in items if item)
-    single = {item: number for number, item in enumerate(items) if counts[item] == 1} if counts else {}
-    return Rows(columns, urls, single)
+    items: dict[tuple[str, str], int] = {}
+    named = np.flatnonzero((columns["item_id"] != "") & columns["used"]).tolist()
+    if named:
+        keys = list(zip(columns["item_id"].tolist(), columns["asset"].tolist(), strict=True))
+        counts = Counter(keys[number] for number in named)
+        items = {keys[number]: number for number in named if counts[keys[number]] == 1}
+    return Rows(columns, urls, items)
 
 
 def update_rows(
-    store: IcechunkStore, group: str, rows: Rows, headers: Sequence[FileHeader], labels: Sequence[str]
+    store: IcechunkStore, group: str, rows: Rows, entries: Sequence[Entry], replaced: Mapping[str, Row]
 ) -> None:
-    """Overwrite the rows of older versions, and add rows for the other files."""
-    old = [rows.find(header) for header in headers]
-    fresh = [index for index, row in enumerate(old) if row is None]
-    for column in ledger_columns(headers, labels):
-        array = _column(store, group, column.name)
-        for index, row in enumerate(old):
-            if row is not None:
-                array[row.number : row.number + 1] = column.values[index : index + 1]
-        extend(array, column.values[fresh], len(rows))
+    """Overwrite the rows of older versions, and add rows for the other files.
+
+    Parameters
+    ----------
+    store, group
+        The repository, and the group of the cube.
+    rows
+        The ledger as it is.
+    entries
+        The new files.
+    replaced
+        By the URL of a new file, the row whose place it has now. When that row has another URL, it is kept, in
+        another row where need be, as a file that is not used.
+    """
+    end = len(rows)
+    numbers: list[int] = []
+    for entry in entries:
+        row = replaced.get(entry.header.url)
+        number = rows.urls.get(entry.header.url, None if row is None else row.number)
+        numbers.append(end if number is None else number)
+        end += number is None
+    urls = {entry.header.url for entry in entries}
+    others = [row.number for row in replaced.values() if row.url not in urls]
+    away = [number for number in others if number in set(numbers)]
+    order = np.array([*numbers, *range(end, end + len(away)), *(set(others) - set(away))], np.int64)
+    kept = np.array([*away, *(set(others) - set(away))], np.int64)
+    for column in ledger_columns(entries):
+        array = ledger_column(store, group, column.name)
+        values = column.values
+        if kept.size:
+            before = np.asarray(array.get_orthogonal_selection((kept,)))
+            values = np.concatenate([values, np.zeros_like(before) if column.name == "used" else before])
+        _write_rows(array, order, values)
+
+
+def refresh_rows(store: IcechunkStore, group: str, rows: Rows, headers: Sequence[FileHeader]) -> None:
+    """Overwrite what tells versions apart, of files whose place stays."""
+    order = np.array([rows.urls[header.url] for header in headers], np.int64)
+    for column in ledger_columns([Entry(header, None) for header in headers]):
+        if column.name in _VERSION:
+            _write_rows(ledger_column(store, group, column.name), order, column.values)
+
+
+def _write_rows(array: zarr.Array[Any], numbers: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+    """Write rows, of which those behind the end come in their order."""
+    first = array.shape[0]
+    old = numbers < first
+    if old.any():
+        array.set_orthogonal_selection((numbers[old],), values[old])
+    extend(array, values[~old], first)
 
 
 def extend(array: zarr.Array[Any], values: npt.NDArray[Any], first: int) -> None:
@@ -215,6 +344,13 @@ def extend(array: zarr.Array[Any], values: npt.NDArray[Any], first: int) -> None
         array[first:] = values
 
 
-def _column(store: IcechunkStore, group: str, name: str) -> zarr.Array[Any]:
+def ledger_column(store: IcechunkStore, group: str, name: str) -> zarr.Array[Any]:
+    """One column of the ledger, for writing where the store can be written.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no ledger.
+    """
     mode: Literal["r", "r+"] = "r" if store.read_only else "r+"
     return zarr.open_array(store, path=joined(group, GROUP, name), mode=mode, zarr_format=3)

@@ -10,12 +10,14 @@ from typing import Any, Final
 import numpy as np
 
 from virtual_tiff.array import VirtualArray
-from virtual_tiff.cube.blueprint import ArrayPlan, GroupPlan, Placement
-from virtual_tiff.cube.cells import Axes, find_axes, label_axes
+from virtual_tiff.cube.blueprint import ArrayPlan, Cell, Claim, Footprint, GroupPlan, Placement
+from virtual_tiff.cube.cells import TIME, Axes, find_axes, label_axes
 from virtual_tiff.cube.conform import check_band_order, check_conform, short_names
+from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.mosaic import Cell, Footprint, Tile, check_blocks, check_overlaps, lay_out
-from virtual_tiff.cube.select import Span, crop, find_span
+from virtual_tiff.cube.mosaic import Tile, check_blocks, check_overlaps, lay_out, same_grid
+from virtual_tiff.cube.names import new_names
+from virtual_tiff.cube.select import BAND, Span, crop, find_span, whole
 from virtual_tiff.cube.shared import shared_conventions
 from virtual_tiff.cube.traits import array_traits
 from virtual_tiff.cube.views import StackOptions, View, axis_keys, check_names, footprint, variables_of, views_of
@@ -34,6 +36,8 @@ class Stack:
     group: GroupPlan
     grid: Footprint
     span: Span
+    axes: Axes
+    claims: Mapping[str, Claim]
     headers: tuple[FileHeader, ...]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -48,8 +52,10 @@ class _Variable:
     tiles: list[Tile] = field(default_factory=list)
 
 
-def leading_axes(headers: Sequence[FileHeader], options: StackOptions) -> Axes:
+def leading_axes(headers: Sequence[FileHeader], options: StackOptions, extent: Extent | None = None) -> Axes:
     """The leading axes of a stack: time and keys, else the files one behind another, else none for a mosaic."""
+    if extent is not None:
+        return _known_axes(headers, options, extent)
     keys = axis_keys(headers, options)
     if options.time is not None or keys:
         return find_axes(headers, time=options.time, keys=keys)
@@ -59,6 +65,20 @@ def leading_axes(headers: Sequence[FileHeader], options: StackOptions) -> Axes:
     return Axes((options.dim,), tuple((label,) for label in labels), sort=False)
 
 
+def _known_axes(headers: Sequence[FileHeader], options: StackOptions, extent: Extent) -> Axes:
+    """The same axes as those that are there, and where on them these files belong."""
+    names = tuple(axis.name for axis in extent.axes)
+    if not names:
+        return Axes((), ((),) * len(headers))
+    if not extent.named:
+        keys = [name for name in names if options.time is None or name != TIME]
+        return find_axes(headers, time=options.time, keys=keys)
+    fresh = [header for header in headers if header.url not in extent.names]
+    found = new_names([header.place.plain for header in fresh], [str(value) for value in extent.axes[0].values])
+    labels = dict(zip([header.url for header in fresh], found, strict=True)) | dict(extent.names)
+    return Axes(names, tuple((labels[header.url],) for header in headers), sort=False)
+
+
 def stack(
     headers: Sequence[FileHeader],
     options: StackOptions,
@@ -66,6 +86,8 @@ def stack(
     path: str = "",
     level: int | None = None,
     span: Span | None = None,
+    extent: Extent | None = None,
+    position: int = 0,
 ) -> Stack:
     """Put files into one group.
 
@@ -81,6 +103,10 @@ def stack(
         The overview to take; None takes the image of each header.
     span
         The part of the grid, beginning and ending with chunks; by default what ``options`` ask for.
+    extent
+        Of the arrays that are there, into which the files are planned.
+    position
+        Which of the grounds of `extent` is that of this group.
 
     Raises
     ------
@@ -94,10 +120,13 @@ def stack(
         check_band_order(members)
     views = list(views_of(headers, options, level))
     ground = {view.header.url: view.footprint for view in views}
-    grid, places = lay_out(headers, [ground[header.url] for header in headers])
+    base = None if extent is None else extent.grids[position]
+    grid, places = lay_out(headers, [ground[header.url] for header in headers], base)
+    if extent is not None and base is not None:
+        span = _span_of(grid, base) if extent.fixed else whole(grid)
     if span is None:
         span = find_span(grid, _blocks(view.array for view in views), bounds=options.bounds, window=options.window)
-    axes = leading_axes(headers, options)
+    axes = leading_axes(headers, options, extent)
     variables = _tiles(
         views, dict(zip([h.url for h in headers], zip(places, axes.cells, strict=True), strict=True)), span
     )
@@ -107,7 +136,24 @@ def stack(
         _check_alike(variable.views)
         check_blocks(variable.tiles, exposed)
         check_overlaps(variable.tiles, axes.tell)
-    return _group(headers, variables, axes, options, path=path, grid=grid, span=span)
+    claims = {
+        header.url: Claim(own_variable(header, options), cell, place[0] - span.top, place[1] - span.left, *size)
+        for header, place, cell in zip(headers, places, axes.cells, strict=True)
+        for size in [(ground[header.url].height, ground[header.url].width)]
+    }
+    found = _group(headers, variables, axes, options, extent, path=path, grid=grid, span=span)
+    return replace(found, claims={header.url: claims[header.url] for header in found.headers})
+
+
+def _span_of(grid: Footprint, part: Footprint) -> Span:
+    """Where a part of a grid is."""
+    row, col = (0, 0) if grid.transform is None else same_grid(grid.transform, part) or (0, 0)
+    return Span(row, col, row + part.height, col + part.width)
+
+
+def own_variable(header: FileHeader, options: StackOptions) -> str:
+    """The variable that a file belongs to by its key, or nothing where it belongs to all."""
+    return str(header.keys[BAND]) if options.band_as == "variable" and BAND in header.keys else ""
 
 
 def _check_alike(views: Sequence[View]) -> None:
@@ -174,6 +220,7 @@ def _group(
     variables: Sequence[_Variable],
     axes: Axes,
     options: StackOptions,
+    extent: Extent | None,
     *,
     path: str,
     grid: Footprint,
@@ -182,7 +229,9 @@ def _group(
     exposed = span.on(grid)
     used = {tile.header.url for variable in variables for tile in variable.tiles}
     kept = tuple(header for header in headers if header.url in used)
-    coordinates, index = label_axes(axes, [tile.cell for variable in variables for tile in variable.tiles])
+    cells = [tile.cell for variable in variables for tile in variable.tiles]
+    known = extent.axes if extent is not None else ()
+    coordinates, index = label_axes(axes, cells, known=known, presize=options.presize if extent is None else None)
     sizes = tuple(len(axis.values) for axis in coordinates)
     arrays, described = [], []
     for variable in variables:
@@ -203,7 +252,7 @@ def _group(
     _check_dimensions(arrays)
     left_out = len(headers) - len(kept)
     warnings = [text for one in described for text in one.warnings]
-    warnings += [text for array in arrays for text in _holes(array)]
+    warnings += [text for array in arrays for text in _holes(array)] if extent is None else []
     warnings += _own_warnings(kept)
     return Stack(
         group=GroupPlan(
@@ -215,6 +264,8 @@ def _group(
         ),
         grid=grid,
         span=span,
+        axes=axes,
+        claims={},
         headers=kept,
         warnings=tuple(dict.fromkeys(warnings)),
         notes=(f"{left_out} of {len(headers)} files lie outside the area",) if left_out else (),

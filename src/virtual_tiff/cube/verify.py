@@ -14,25 +14,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import icechunk
 import numpy as np
-import zarr
 
 from virtual_tiff.cube.access import repository_storage
 from virtual_tiff.cube.append import append
+from virtual_tiff.cube.commit import commit
 from virtual_tiff.cube.heads import Head, ask_all
 from virtual_tiff.cube.ledger import read_ledger
 from virtual_tiff.cube.open import Credentials
+from virtual_tiff.cube.patient import PatientStore, opened
 from virtual_tiff.cube.pixels import Pixels, compare_pixels
 from virtual_tiff.cube.reading import CONCURRENCY, check_concurrency
 from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sample import extent_of, head_digest, sampled_digest
 from virtual_tiff.cube.scan import scan_async
-from virtual_tiff.cube.sources import DIM, GROUP, UNKNOWN_SIZE, UNKNOWN_TIME, read_rows, update_rows
+from virtual_tiff.cube.sources import UNKNOWN_SIZE, UNKNOWN_TIME, ledger_column, read_rows, refresh_rows
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.cube.target import open_existing, translated
-from virtual_tiff.cube.write import joined
 from virtual_tiff.errors import SourceError, TargetError, UsageError
 from virtual_tiff.tiff.source import Source
 
@@ -41,19 +40,18 @@ type State = Literal["same", "touched", "changed", "missing", "unreachable"]
 STATES: Final[tuple[State, ...]] = ("same", "touched", "changed", "missing", "unreachable")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_COLUMNS: Final = ("url", "etag", "size", "last_modified", "digest", "label")
+_COLUMNS: Final = ("url", "used", "etag", "size", "last_modified", "digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A source as the ledger has it; `label` is its value on the axis of the cube."""
+    """A source as the ledger has it."""
 
     place: Location
     size: int | None
     etag: str | None
     last_modified: datetime | None
     digest: str | None
-    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ def verify(
         The group of the cube in its repository.
     pixels
         Read so many random chunks through the cube, and from their files by our decoder and by GDAL (where rasterio
-        is installed), and compare. Only stacks of whole files can be compared.
+        is installed), and compare.
     fix
         Read the headers of changed sources again, and write their references in new snapshots. A file that no
         longer fits the cube is refused.
@@ -193,8 +191,7 @@ def verify(
     compared: tuple[Pixels, ...] = ()
     if pixels:
         readable = {one.url for one in sources if one.readable}
-        chosen = [(one.place, one.label) for one in known if one.place.url in readable]
-        compared = compare_pixels(place, group, chosen, pixels, credentials=credentials, seed=seed)
+        compared = compare_pixels(place, group, readable, pixels, credentials=credentials, seed=seed)
     to_fix = [one.url for one in sources if one.state == "changed"] if fix else []
     to_accept = [one.url for one in sources if one.state == "touched"] if accept else []
     snapshots, failed = _write_again(place, group, to_fix + to_accept, concurrency)
@@ -218,20 +215,14 @@ def recorded_sources(place: Location, group: str = "") -> list[Recorded]:
         ``target-missing`` or ``target-not-a-cube``.
     """
     with translated(place):
-        store = open_existing(place).readonly_session("main").store
+        store = PatientStore.of(open_existing(place).readonly_session("main"))
         try:
-            ledger = zarr.open_group(store, path=joined(group, GROUP), mode="r", zarr_format=3)
-            columns = [np.asarray(_column(ledger, name)).tolist() for name in _COLUMNS]
-        except (FileNotFoundError, KeyError) as error:
-            found = f"the repository has no ledger of sources at /{joined(group, GROUP)}"
+            columns = [np.asarray(ledger_column(store, group.strip("/"), name)[:]).tolist() for name in _COLUMNS]
+        except FileNotFoundError as error:
+            found = f"the repository has no ledger of sources at /{group.strip('/')}"
             raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
-    return [_from_row(dict(zip(_COLUMNS, row, strict=True))) for row in zip(*columns, strict=True)]
-
-
-def _column(ledger: zarr.Group, name: str) -> Any:
-    array = ledger[name]
-    assert isinstance(array, zarr.Array), f"{DIM} column {name}"  # noqa: S101 (a group would be no ledger of ours)
-    return array[:]
+    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+    return [_from_row(row) for row in rows if row["used"]]
 
 
 def _from_row(row: Mapping[str, Any]) -> Recorded:
@@ -242,7 +233,6 @@ def _from_row(row: Mapping[str, Any]) -> Recorded:
         etag=row["etag"] or None,
         last_modified=None if changed == UNKNOWN_TIME else _EPOCH + timedelta(microseconds=changed),
         digest=row["digest"] or None,
-        label=row["label"],
     )
 
 
@@ -350,13 +340,14 @@ def _note_times(place: Location, group: str, urls: Sequence[str], concurrency: i
         return ()
     headers = run(scan_async([locate(url) for url in urls], concurrency=concurrency)).headers
     with translated(place):
-        session = icechunk.Repository.open(repository_storage(place).make()).writable_session("main")
+        repository = opened(repository_storage(place).make())
+        session = repository.writable_session("main")
         rows = read_rows(session.store, group.strip("/"))
         same = [header for header in headers if rows.has(header)]
         if not same:
             return ()
-        update_rows(session.store, group.strip("/"), rows, same, [rows.label(header) for header in same])
-        return (session.commit(f"Verify: {len(same)} touched sources accepted"),)
+        refresh_rows(session.store, group.strip("/"), rows, same)
+        return (commit(repository, session, f"Verify: {len(same)} touched sources accepted"),)
 
 
 def _target(place: Location) -> str:

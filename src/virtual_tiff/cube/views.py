@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from affine import Affine
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.axes import AxisValue
+from virtual_tiff.cube.blueprint import Footprint
 from virtual_tiff.cube.cells import TimeSource
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.mosaic import Footprint
 from virtual_tiff.cube.select import (
     BAND,
     Bounds,
@@ -28,6 +29,7 @@ from virtual_tiff.geo.gdal_metadata import RasterMetadata
 from virtual_tiff.group import MASK
 
 type BandAs = Literal["dimension", "variable"]
+type OnDuplicate = Literal["raise", "first", "last"]
 
 _UNNAMEABLE: Final = re.compile(r"[/\x00-\x1f]|^[_.]|^$")
 
@@ -47,11 +49,16 @@ class StackOptions:
     window: Window | None = None
     levels: bool | tuple[int, ...] = False
     mosaic: bool = False
+    on_duplicate: OnDuplicate = "raise"
+    presize: Mapping[str, tuple[AxisValue, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.band_as not in ("dimension", "variable"):
             found = f"band_as={self.band_as!r}"
             raise UsageError(found, feature="usage", hint="Choose 'dimension' or 'variable'.")
+        if self.on_duplicate not in get_args(OnDuplicate.__value__):
+            found = f"on_duplicate={self.on_duplicate!r}"
+            raise UsageError(found, feature="usage", hint="Choose 'raise', 'first' or 'last'.")
         if self.bounds is not None and self.window is not None:
             raise UsageError("both bounds and a window", feature="usage", hint="Give one of them.")
 

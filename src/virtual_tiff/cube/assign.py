@@ -1,0 +1,307 @@
+"""Where further files belong in a cube: in which of its trees, and in the place of which older files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from icechunk.store import IcechunkStore
+
+from virtual_tiff.cube.axes import Axis
+from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
+from virtual_tiff.cube.cells import TIME
+from virtual_tiff.cube.conform import check_conform, short_names
+from virtual_tiff.cube.duplicates import drop_duplicates
+from virtual_tiff.cube.extent import Extent
+from virtual_tiff.cube.grow import open_array
+from virtual_tiff.cube.header import FileHeader, KeyValue
+from virtual_tiff.cube.levels import tree
+from virtual_tiff.cube.mosaic import same_grid, same_resolution
+from virtual_tiff.cube.recipe import Recipe, TreeRecipe
+from virtual_tiff.cube.select import BAND
+from virtual_tiff.cube.sources import Entry, Place, Row, Rows, cell_text
+from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
+from virtual_tiff.cube.stores import Location
+from virtual_tiff.cube.times import parse_time
+from virtual_tiff.cube.views import StackOptions, footprint, is_masked
+from virtual_tiff.cube.write import joined
+from virtual_tiff.errors import ConformError, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """What the files of one tree change: the plan into what is there, their entries, and the files that they replace.
+
+    ``replaced`` are rows of the ledger by the URL of the file that takes the place; ``old`` is the tree as it was,
+    and ``late`` counts the new files whose label lies before the last one of the first axis.
+    """
+
+    old: TreeRecipe
+    plan: TreePlan
+    entries: tuple[Entry, ...]
+    replaced: Mapping[str, Row]
+    late: int = 0
+
+    @property
+    def new(self) -> TreeRecipe:
+        """The tree as it will be."""
+        return replace(self.old, grids=self.plan.grids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A cube as it stands: its place and group for messages and paths, its recipe and its ledger."""
+
+    place: Location
+    group: str
+    snapshot: str
+    store: IcechunkStore = field(repr=False)
+    recipe: Recipe
+    rows: Rows
+    time: object = None
+
+    def options(self, own: TreeRecipe) -> StackOptions:
+        """How further files of a tree are planned."""
+        return self.recipe.options(own, time=self.time)
+
+
+def described(standing: Standing, header: FileHeader) -> FileHeader:
+    """A header that tells nothing but what the file does, with what is known of its older version in the cube.
+
+    So a file of a catalogue can be named without the catalogue.
+    """
+    row = standing.rows.at(header.url)
+    if row is None or not row.used or header.time is not None or header.keys:
+        return header
+    (own,) = (one for one in standing.recipe.trees if one.path == row.tree)
+    if own.named:
+        return replace(header, item_id=header.item_id or row.item_id or None)
+    keys: dict[str, KeyValue] = dict(zip(own.axes, json.loads(row.label), strict=True))
+    moment = keys.pop(TIME, None)
+    tagged = standing.recipe.plan.get("time") == "auto" and "TIFFTAG_DATETIME" in header.metadata.tags
+    time = parse_time(moment) if isinstance(moment, str) and not tagged else None
+    keys |= {BAND: row.variable} if row.variable else {}
+    keys |= {"asset": row.asset} if row.asset else {}
+    return replace(header, time=time, keys=keys, item_id=row.item_id or None)
+
+
+def assign(standing: Standing, headers: Sequence[FileHeader]) -> tuple[dict[str, list[FileHeader]], list[FileHeader]]:
+    """Find the tree of each file.
+
+    Returns
+    -------
+    dict
+        The files by the path of their tree.
+    list
+        The files that belong to no tree, because their CRS, resolution or the meaning of their values differ.
+    """
+    trees = standing.recipe.trees
+    found: dict[str, list[FileHeader]] = {}
+    others = []
+    for header in headers:
+        row = standing.rows.find(header)
+        near = [own for own in trees if own.path == row.tree] if row is not None else _candidates(standing, header)
+        if not near and standing.recipe.plan.get("on_conflict") == "raise":
+            near = [own for own in trees if _same_ground(own, header)]  # which tells why it does not fit
+        if near:
+            found.setdefault(near[0].path, []).append(header)
+        else:
+            others.append(header)
+    return found, others
+
+
+def _candidates(standing: Standing, header: FileHeader) -> list[TreeRecipe]:
+    """The trees that a file may belong to; a lone tree gets all files, and refuses them with its reasons."""
+    trees = standing.recipe.trees
+    if len(trees) == 1 and not trees[0].path:
+        return list(trees)
+    near = [own for own in trees if _alike(own, header)]
+    if len(near) < 2:
+        return near
+    free = [own for own in near if _is_free(standing, own, header)]
+    return free or near
+
+
+def _alike(own: TreeRecipe, header: FileHeader) -> bool:
+    """Whether a file has the CRS, the resolution, the meaning of values and the masks of a tree."""
+    ignored = WHERE if own.mosaic else ()
+    meaning = {key: text for key, text in header.traits.items() if key not in ignored}
+    known = {key: text for key, text in own.traits.items() if key not in ignored}
+    level = own.levels[0] if own.levels else 0
+    if meaning != known or is_masked(header, level) != own.masked:
+        return False
+    return _same_ground(own, header)
+
+
+def _same_ground(own: TreeRecipe, header: FileHeader) -> bool:
+    """Whether a file has the CRS and the resolution of a tree."""
+    level = own.levels[0] if own.levels else None
+    there = level is None or level < len(header.levels)
+    same = own.traits["CRS"] == header.traits["CRS"]
+    return same and there and same_resolution(own.grids[0].transform, footprint(header, level))
+
+
+def _is_free(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
+    """Whether a file lies on the chunks of a tree, where no other file is."""
+    ground = footprint(header, own.levels[0] if own.levels else None)
+    place = same_grid(own.anchor.transform, ground)
+    rows, columns = header.array.chunk_shape[-2:]
+    if place is None or place[0] % rows or place[1] % columns:
+        return False
+    options = standing.options(own)
+    (cell,) = leading_axes([header], options, read_extent(standing, own, {})).cells
+    claim = Claim(own_variable(header, options), cell, *place, ground.height, ground.width)
+    return not standing.rows.rivals(Place(tree=own.path, claim=claim))
+
+
+def read_extent(standing: Standing, own: TreeRecipe, replaced: Mapping[str, Row]) -> Extent:
+    """How far a tree reaches now."""
+    path = joined(standing.group, own.level_paths[0])
+    axes = []
+    for name in own.axes:
+        array = open_array(standing.store, joined(path, name), "r")
+        axis = Axis.decode(name, np.asarray(array[:]), dict(array.attrs))
+        axes.append(replace(axis, ordered=False) if own.named else axis)
+    names: dict[str, str] = {}
+    if own.named:
+        by_label = {cell_text((value,)): str(value) for value in axes[0].values} if replaced else {}
+        names = {url: by_label[row.label] for url, row in replaced.items()}
+    return Extent(axes=tuple(axes), grids=own.grids, named=own.named, fixed=own.fixed, names=names)
+
+
+def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeader]) -> Growth:
+    """Plan files into a tree.
+
+    Parameters
+    ----------
+    standing
+        The cube.
+    own
+        Its tree.
+    headers
+        The files; they are not in the cube in this version.
+
+    Raises
+    ------
+    ConformError
+        ``conform``, ``misaligned`` or ``overlap`` when files do not fit, or claim the place of another.
+    """
+    _check_traits(standing, own, headers)
+    options = standing.options(own)
+    found = ((header.url, standing.rows.find(header)) for header in headers)
+    versions = {url: row for url, row in found if row is not None}
+    replaced = dict(versions)
+    extent = read_extent(standing, own, versions)
+    used, _, notes = drop_duplicates(headers, options, extent)
+    while True:
+        plan = tree(used, options, own.path, extent)
+        places = {url: _place(own, plan, claim) for url, claim in plan.claims.items()}
+        replaced, lost = _rivals(standing, plan.headers, places, versions, options)
+        if not lost:
+            break
+        used = [header for header in used if header.url not in lost]
+        if not used:
+            plan = replace(plan, headers=(), claims={}, groups=(), grids=own.grids)
+            places = {}
+            break
+    inside = {header.url for header in plan.headers}
+    unused = [header for header in headers if header.url not in inside]
+    entries = [Entry(header, places[header.url]) for header in plan.headers]
+    entries += [Entry(header, None) for header in unused]
+    return Growth(
+        old=own,
+        plan=replace(plan, notes=(*notes, *plan.notes)),
+        entries=tuple(entries),
+        replaced=replaced,
+        late=_late(extent, [claim.cell for url, claim in plan.claims.items() if url not in replaced]),
+    )
+
+
+def _late(extent: Extent, cells: Sequence[Cell]) -> int:
+    """How many labels of the first axis are new, and lie before its end."""
+    if not extent.axes or extent.named or not len(extent.axes[0]):
+        return 0
+    axis = extent.axes[0]
+    known = set(axis.values)
+    return sum(cell[0] not in known and axis.insertion_index(cell[0]) < len(axis) for cell in cells)
+
+
+def _check_traits(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeader]) -> None:
+    """Refuse files that do not fit; the cube speaks as one more file."""
+    there = replace(headers[0], place=standing.place, traits=own.traits)
+    check_conform([there, *headers], ignore=WHERE if own.mosaic else ())
+    level = own.levels[0] if own.levels else 0
+    for header in headers:
+        if is_masked(header, level) != own.masked:
+            found = "the file has no mask, as those of the cube have" if own.masked else "the file has a mask"
+            raise ConformError(found, feature="conform", url=header.url, hint="Publish it as a separate cube.")
+
+
+def _place(own: TreeRecipe, plan: TreePlan, claim: Claim) -> Place:
+    row, col = _corner(own.anchor, plan.grids[0])
+    return Place(tree=own.path, claim=replace(claim, row=claim.row + row, col=claim.col + col))
+
+
+def _corner(anchor: Footprint, ground: Footprint) -> tuple[int, int]:
+    """Where a ground begins, counted from the anchor."""
+    if anchor.transform is None:
+        return 0, 0
+    place = same_grid(anchor.transform, ground)
+    assert place is not None  # noqa: S101 (a tree has one pixel grid)
+    return place
+
+
+def _rivals(
+    standing: Standing,
+    headers: Sequence[FileHeader],
+    places: Mapping[str, Place],
+    versions: Mapping[str, Row],
+    options: StackOptions,
+) -> tuple[dict[str, Row], set[str]]:
+    """The rows whose places files take, and the files that leave their place to those that are there."""
+    replaced: dict[str, Row] = {}
+    lost = set()
+    leaving = {row.number for row in versions.values()}
+    for header in headers:
+        place = places[header.url]
+        own = versions.get(header.url)
+        if own is not None:
+            _check_version(header, own, place)
+            replaced[header.url] = own
+        for row in standing.rows.rivals(place):
+            if row.number in leaving:
+                continue
+            if options.on_duplicate == "raise" or not row.same_place(place):
+                raise _claimed(header, row, place)
+            if options.on_duplicate == "first":
+                lost.add(header.url)
+            else:
+                replaced[header.url] = row
+    return {url: row for url, row in replaced.items() if url not in lost}, lost
+
+
+def _check_version(header: FileHeader, row: Row, place: Place) -> None:
+    if row.same_place(place):
+        return
+    found = f"{short_names([header.place.plain])[0]} has another place than its older version in the cube"
+    if row.label != place.label:
+        found += f": {place.label}, not {row.label}"
+    raise ConformError(found, feature="conform", hint="Publish the cube anew.")
+
+
+def _claimed(header: FileHeader, row: Row, place: Place) -> ConformError:
+    names = short_names([header.place.plain, row.url])
+    verb = "claims the place of" if row.same_place(place) else "overlaps with"
+    at = f" at {place.label}" if place.claim.cell else ""
+    found = f"{names[0]} {verb} {names[1]}, which is in the cube{at}"
+    hint = "Publish with on_duplicate='last' to replace such files, or give the new version the same URL."
+    return ConformError(found, feature="overlap", hint=hint)
+
+
+def check_time(standing: Standing) -> None:
+    """Refuse a function for times where the cube has another source for them, see :meth:`Recipe.options`."""
+    if standing.time is not None and standing.recipe.plan.get("time") != "function":
+        found = "the cube does not take its times from a function"
+        raise UsageError(found, feature="usage", hint="Leave out time=.")

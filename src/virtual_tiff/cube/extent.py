@@ -1,0 +1,25 @@
+"""How far a part of a cube reaches along its axes and on the ground, so that more files can be planned into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from virtual_tiff.cube.axes import Axis
+from virtual_tiff.cube.blueprint import Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """The leading axes and the grounds of arrays that are there.
+
+    ``grids`` are the grounds of the levels, the finest first; when they are ``fixed``, files are cropped to them, else
+    they grow. ``named`` says that the one axis has the names of files; then ``names`` are those of files that take
+    the place of older versions, by URL.
+    """
+
+    axes: tuple[Axis, ...]
+    grids: tuple[Footprint, ...]
+    named: bool = False
+    fixed: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)

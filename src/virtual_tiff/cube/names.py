@@ -1,0 +1,30 @@
+"""Names of files as labels of an axis."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from virtual_tiff.errors import ConformError
+
+
+def new_names(paths: Sequence[str], taken: Collection[str]) -> list[str]:
+    """The shortest ends of paths that differ from one another and from the names that are there.
+
+    Raises
+    ------
+    ConformError
+        ``conform`` when two files have one path.
+    """
+    known = set(taken)
+    split = [path.split("/") for path in paths]
+    depth = 1 + max((name.count("/") for name in list(taken)[:1]), default=0)
+    longest = max(map(len, split), default=0)
+    while True:
+        names = ["/".join(parts[-depth:]) for parts in split]
+        if len(set(names)) == len(names) and not known & set(names):
+            return names
+        if depth >= longest:
+            double = next(name for name, count in Counter([*names, *known]).items() if count > 1)
+            raise ConformError(f"there are two files with the name {double}", feature="conform")
+        depth += 1
