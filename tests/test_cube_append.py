@@ -15,6 +15,7 @@ import rasterio
 from tests.archives import LONG_AGO, age, files_below, make_archive, make_tiff
 from tests.servers import Bucket, FaultServer, Web
 from virtual_tiff.cube import append as append_module
+from virtual_tiff.cube import change
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
@@ -381,7 +382,7 @@ def test_another_writer_that_is_faster(archive: Path, cube: Path, monkeypatch: p
             append([archive / "s4.tif", archive / "s5.tif"], cube)
 
     monkeypatch.setattr(append_module, "writing", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(append_module, "update_rows", overtaken)
+    monkeypatch.setattr(change, "update_rows", overtaken)
     done = append([archive / "s3.tif", archive / "s4.tif"], cube)
     assert [url.rpartition("/")[2] for url in done.added] == ["s3.tif"]
     check(cube, [archive / f"s{index}.tif" for index in (0, 1, 2, 4, 5, 3)])

@@ -15,7 +15,7 @@ import xarray as xr
 
 from tests.archives import LONG_AGO, age, files_below, gdal_reads, make_archive, make_tiff, read_elsewhere, run_python
 from tests.servers import Bucket, FaultServer, Web
-from virtual_tiff.cube import publish as publish_module
+from virtual_tiff.cube import persist
 from virtual_tiff.cube.fresh import round_up
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.plan import plan_stack
@@ -347,7 +347,7 @@ def test_a_failure_in_the_middle_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(publish_module, when, fail)
+    monkeypatch.setattr(persist, when, fail)
     expected = TargetError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
         publish([archive], tmp_path / "a" / "b" / "cube.icechunk")
@@ -368,7 +368,7 @@ def test_a_failure_on_s3_leaves_nothing(bucket: Bucket, s3_archive: Path, monkey
     store = bucket.store()
     store.put("out/cube.icechunk.other", b"stays")
     with monkeypatch.context() as patch:
-        patch.setattr(publish_module, "commit_message", fail)
+        patch.setattr(persist, "commit_message", fail)
         with pytest.raises(ValueError):  # noqa: PT011 (any)
             publish([s3_archive], f"{bucket.url}out/cube.icechunk")
     left = [item["path"] for page in store.list() for item in page]

@@ -4,48 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import icechunk
 import numpy as np
 
 from virtual_tiff.cube.access import repository_storage
-from virtual_tiff.cube.assign import Growth, Standing, assign, check_time, described, plan_growth
-from virtual_tiff.cube.blueprint import CubePlan, GroupPlan
+from virtual_tiff.cube.assign import Standing, check_time, described
+from virtual_tiff.cube.change import Change, plan_change, write_change
 from virtual_tiff.cube.commit import commit
 from virtual_tiff.cube.configure import configured
-from virtual_tiff.cube.container import Container, containers_for
+from virtual_tiff.cube.container import containers_for
 from virtual_tiff.cube.facts import Inputs
 from virtual_tiff.cube.fresh import settle
-from virtual_tiff.cube.groups import plan
-from virtual_tiff.cube.grow import Fit, fit_group, grow_group, grow_root
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.listed import Input
 from virtual_tiff.cube.patient import insist, opened
-from virtual_tiff.cube.publish import BATCH, file_names
-from virtual_tiff.cube.recipe import Recipe, TreeRecipe
+from virtual_tiff.cube.persist import BATCH, file_names
+from virtual_tiff.cube.recipe import Recipe
 from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import CONCURRENCY, Failure, OnProgress, Scan, scan_async
 from virtual_tiff.cube.sources import (
-    GROUP,
-    Entry,
     Identity,
-    Row,
     Rows,
-    entries_of,
-    ledger_group,
     read_recipe,
     read_rows,
-    update_rows,
 )
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, taken, translated, writing
-from virtual_tiff.cube.write import below, joined, put, tasks_of, write_groups, write_references
+from virtual_tiff.cube.write import below
 from virtual_tiff.errors import TargetError, UsageError
 
 _TRIES: Final = 20
@@ -118,42 +110,6 @@ class _Cube:
         return recipe, read_rows(session.store, self.group)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
-    """What files change in a cube: in its trees, and by new ones beside them."""
-
-    fits: tuple[tuple[Growth, tuple[Fit, ...]], ...]
-    beside: CubePlan | None
-    recipe: Recipe
-    entries: tuple[Entry, ...]
-    replaced: Mapping[str, Row]
-
-    @property
-    def references(self) -> int:
-        """Number of byte ranges that are referenced."""
-        beside = 0 if self.beside is None else self.beside.references
-        return beside + sum(
-            array.references for growth, _ in self.fits for group in growth.plan.groups for array in group.arrays
-        )
-
-    @property
-    def groups(self) -> tuple[GroupPlan, ...]:
-        """All groups in which something is written."""
-        own = tuple(fit.group for _, fits in self.fits for fit in fits)
-        return own if self.beside is None else own + self.beside.groups
-
-    @property
-    def late(self) -> int:
-        """The new files that lie before the old end of the first axis."""
-        return sum(growth.late for growth, _ in self.fits)
-
-    def told(self, what: Literal["warnings", "notes"]) -> tuple[str, ...]:
-        """What there is to tell of all plans."""
-        plans: list[Any] = [growth.plan for growth, _ in self.fits]
-        plans += [self.beside] if self.beside is not None else []
-        return tuple(dict.fromkeys(text for one in plans for text in getattr(one, what)))
-
-
 @dataclass(slots=True)
 class _Done:
     """What the commits so far did."""
@@ -168,7 +124,7 @@ class _Done:
     late: int = 0
     references: int = 0
 
-    def note(self, change: _Change) -> None:
+    def note(self, change: Change) -> None:
         """Add what a change does."""
         for entry in change.entries:
             url = entry.header.url
@@ -263,7 +219,7 @@ def append(
     done = _Done()
     with translated(own.place):
         if headers:
-            change = _plan(standing, headers)
+            change = plan_change(standing, headers)
             run(settle(headers))
             if dry_run:
                 done.note(change)
@@ -332,38 +288,6 @@ def _scan(inputs: Inputs, recipe: Recipe, on_progress: OnProgress | None, concur
     )
 
 
-def _plan(standing: Standing, headers: Sequence[FileHeader]) -> _Change:
-    """Find out where files go, and what that changes; nothing is written."""
-    recipe = standing.recipe
-    by_tree, others = assign(standing, headers)
-    growths = [plan_growth(standing, own, by_tree[own.path]) for own in recipe.trees if own.path in by_tree]
-    beside = None
-    if others:
-        there = [own.path for own in recipe.trees]
-        beside = plan(others, taken=there, **recipe.group_options(time=standing.time))
-    trees = {growth.old.path: growth.new for growth in growths}
-    entries = [entry for growth in growths for entry in growth.entries]
-    if beside is not None:
-        fixed = any(own.fixed for own in recipe.trees)
-        trees |= {tree.path: TreeRecipe.of(tree, fixed=fixed) for tree in beside.trees}
-        entries += entries_of(beside)
-    return _Change(
-        fits=tuple((growth, _fit(standing, growth)) for growth in growths if growth.plan.headers),
-        beside=beside,
-        recipe=recipe.with_trees(trees),
-        entries=tuple(entries),
-        replaced={url: row for growth in growths for url, row in growth.replaced.items()},
-    )
-
-
-def _fit(standing: Standing, growth: Growth) -> tuple[Fit, ...]:
-    """How the groups of a tree grow."""
-    filled = below(growth.plan.filled, standing.group)
-    more = standing.recipe.plan.get("band_as") == "variable"
-    grounds = zip(filled, growth.old.grids, growth.plan.grids, strict=True)
-    return tuple(fit_group(standing.store, group, before, now, more=more) for group, before, now in grounds)
-
-
 def _write(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> None:
     """Commit part by part, and begin a part again when another writer was faster."""
     headers = list(headers)
@@ -391,16 +315,18 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
         todo = _first_batch(lacking, cube.batch)
         known = repository.config.virtual_chunk_containers or {}
         containers = containers_for((header.place for header in todo), known)
-        change = _plan(standing, todo)
+        change = plan_change(standing, todo)
         new = () if change.beside is None else below(change.beside.groups, cube.group)
         repository = configured(storage, new, containers)
         session = insist(partial(repository.writable_session, "main"))
         now = cube.state(session)
         if now.snapshot != standing.snapshot:
             todo = [header for header in todo if not now.rows.has(header)]
-            change = _plan(now, todo)
+            if not todo:
+                return lacking
+            change = plan_change(now, todo)
         standing = now
-        _grow(session, cube, standing, change, containers)
+        write_change(session, standing, change, containers)
         metadata = {
             "files": len(change.entries),
             "references": change.references,
@@ -412,32 +338,12 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
     return lacking[len(todo) :]
 
 
-def _grow(
-    session: icechunk.Session, cube: _Cube, standing: Standing, change: _Change, containers: Sequence[Container]
-) -> None:
-    """Write everything into a session; it is not committed."""
-    store = session.store
-    for growth, fits in change.fits:
-        for fit in fits:
-            grow_group(session, fit, containers, growth.replaced.keys())
-        if growth.plan.levels is not None and growth.old.grids != growth.plan.grids:
-            (root,) = below([group for group in growth.plan.groups if not group.arrays], cube.group)
-            grow_root(store, root)
-    if change.beside is not None:
-        groups = below(change.beside.groups, cube.group)
-        run(write_groups(store, groups))
-        run(write_references(store, tasks_of(groups), containers))
-    if change.recipe != standing.recipe:
-        run(put(store, joined(cube.group, GROUP, "zarr.json"), ledger_group(change.recipe)))
-    update_rows(store, cube.group, standing.rows, change.entries, change.replaced)
-
-
 def _first_batch(headers: Sequence[FileHeader], limit: int) -> list[FileHeader]:
     counts = np.cumsum([int(np.count_nonzero(header.array.lengths)) for header in headers])
     return list(headers[: max(1, int(np.searchsorted(counts, limit, side="right")))])
 
 
-def _message(change: _Change) -> str:
+def _message(change: Change) -> str:
     added = [entry.header for entry in change.entries if entry.place and entry.header.url not in change.replaced]
     parts = []
     if added:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from virtual_tiff.chunks import ChunkOptions
@@ -125,16 +125,7 @@ def draft(inputs: Input, request: Request, *, on_progress: OnProgress | None = N
     )
     if request.on_error == "raise":
         found.check()
-    pattern = options.compiled()
-    text = None if pattern is None else pattern.text
-    told = {
-        "pattern": text,
-        "assets": _asset_texts(options),
-        "properties": list(options.kept()),
-        "location_field": options.location_field,
-        "parts": options.parts,
-        "asset_bands": named.asset_bands,
-    }
+    told = replace(options, asset_bands=named.asset_bands).to_json()
     made = plan_request(found.headers, request) if found.headers else None
     return Draft(scan=found, plan=made, reading=request.reading, inputs=told)
 
@@ -186,12 +177,3 @@ def own_axes(headers: Sequence[FileHeader], fields: Iterable[str]) -> list[str]:
         if any(len(there) > 1 for there in values.values()):
             found.append(name)
     return found
-
-
-def _asset_texts(options: InputOptions) -> list[str] | None:
-    choice = options.choice()
-    if choice is None:
-        return None
-    texts = [*choice.names, *(f"role:{role}" for role in choice.roles)]
-    texts += [f"type:{kind}" for kind in choice.media_types]
-    return texts + ([f"alternate:{choice.alternate}"] if choice.alternate else [])

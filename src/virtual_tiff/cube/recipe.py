@@ -148,10 +148,10 @@ class Recipe:
 
     def gather(self, inputs: Input) -> Inputs:
         """Find the files of inputs, which are understood as the first ones were."""
-        told = dict(self.inputs)
+        options = InputOptions.from_json(self.inputs) if self.inputs else InputOptions()
         if _are_files(inputs):  # then there is nothing to choose from
-            told |= {"assets": None, "location_field": None}
-        return gather_inputs(inputs, InputOptions(**told))
+            options = replace(options, assets=None, location_field=None)
+        return gather_inputs(inputs, options)
 
     def with_trees(self, trees: Mapping[str, TreeRecipe]) -> Recipe:
         """The recipe with some trees changed or added."""
