@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self
 
 from zarr.abc.codec import BytesBytesCodec
@@ -13,10 +13,11 @@ from zarr.core.buffer import Buffer
 from zarr.core.common import JSON
 
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
+from virtual_tiff.codecs.jobs import call_in_thread
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
 
-_INLINE: Final = {1: 1 << 20, 32773: 1 << 18, 50000: 1 << 17}
+_INLINE: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys((5, 8, 32946, 50000), 1 << 17)}
 _INLINE_OTHERS: Final = 1 << 16
 """Decoded bytes, by compression, up to which decoding takes about as long as handing it to another thread."""
 
@@ -77,7 +78,7 @@ class Segment(BytesBytesCodec):
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
         if self.config.out_bytes <= _INLINE.get(self.config.compression, _INLINE_OTHERS):
             return self._decode_sync(chunk_bytes, chunk_spec)
-        return await asyncio.to_thread(self._decode_sync, chunk_bytes, chunk_spec)
+        return await call_in_thread(partial(self._decode_sync, chunk_bytes, chunk_spec), self.config.out_bytes)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()
