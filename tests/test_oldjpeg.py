@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from tests.codec_cases import HEADER_BYTES, LONG, SHORT, read_gdal, wrapped
 from tests.opening import open_array, virtual
 from tests.test_codec_ojpeg import SUBSAMPLINGS, Stream, config, encode
+from tests.tiffbytes import Dir, Entry, Order, build
 from virtual_tiff.codecs.ojpeg import read_head
 from virtual_tiff.errors import UnsupportedError
 
@@ -66,6 +69,42 @@ def test_a_strip_that_is_a_whole_stream_needs_no_header() -> None:
     stream = encode(ROWS, "420")
     array = virtual(old_tiff([stream.whole], [], {}))
     assert "jpeg_tables" not in array.codecs[-1]["configuration"]
+
+
+def test_a_header_apart_from_its_strip(tmp_path: Path) -> None:
+    """JPEGInterchangeFormatLength ends with the header: what stands behind it is no part of the scan."""
+    stream = encode(ROWS, "420")
+    scan = read_head(stream.whole).scan
+    assert scan is not None
+    tags = {512: (SHORT, [1]), 513: (LONG, [HEADER_BYTES]), 514: (LONG, [scan])}
+    tiff = old_tiff([stream.whole[scan:]], [stream.whole[:scan], b"something else"], tags)
+    expected = read_gdal(tmp_path / "old.tif", tiff, raw=False)[..., :3]
+    np.testing.assert_array_equal(np.moveaxis(np.asarray(open_array(tiff)[...]), 0, -1), expected)
+
+
+@pytest.mark.parametrize("sized", [True, False], ids=["no offsets", "nothing but a place, as in EXIF"])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_a_thumbnail_that_only_its_interchange_format_finds(sized: bool, order: Order, tmp_path: Path) -> None:
+    stream = encode(ROWS, "420")
+    entries = [Entry(259, 3, [6]), Entry(513, 4, [HEADER_BYTES]), Entry(514, 4, [len(stream.whole)])]
+    if sized:
+        entries = [Entry(256, 3, [64]), Entry(257, 3, [ROWS]), *entries]
+    path = tmp_path / "old.tif"
+    path.write_bytes(build([Dir(entries)], ghost=stream.whole, order=order).data)
+    with tifffile.TiffFile(path) as tif:
+        expected = tif.pages[0].asarray()
+    array = np.asarray(open_array(path.read_bytes())[...])
+    np.testing.assert_array_equal(np.moveaxis(array, 0, -1), expected)
+
+
+def test_a_stream_that_begins_in_the_first_strip_and_goes_on_in_the_others() -> None:
+    stream = encode(ROWS, "420").whole
+    cuts = [0, len(stream) // 3, len(stream) // 2, len(stream)]
+    strips = [stream[start:end] for start, end in itertools.pairwise(cuts)]
+    expected = np.asarray(open_array(old_tiff([stream], [], {}))[...])
+    array = open_array(old_tiff(strips, [], {}, strip=16))
+    assert array.chunks == (3, ROWS, 64)
+    np.testing.assert_array_equal(np.asarray(array[...]), expected)
 
 
 REFUSED = {

@@ -138,6 +138,7 @@ def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | N
 
 def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[VirtualArray]:
     ifd = yield from load_tags(ifd, tuple(tag for tag in LAYOUT_TAGS if tag in ifd))
+    ifd = yield from oldjpeg.with_size(ifd)
     layout = segment_layout(tiff, ifd, color=options.color)
     ranges = segment_ranges(tiff, ifd, layout)
     if ranges.doubtful and has_leaders(tiff):

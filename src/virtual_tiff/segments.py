@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from virtual_tiff.coding import OLD_JPEG
 from virtual_tiff.errors import FormatError, LimitError, UnsupportedError
 from virtual_tiff.layout import SegmentLayout
 from virtual_tiff.tiff.ifd import Ifd, TiffFile
@@ -107,6 +108,9 @@ def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
     order = 1 if layout.tiled else -1
     offsets = next((v for tag in own[::order] if (v := ifd.integers(tag)) is not None), None)
     counts = next((v for tag in other[::order] if (v := ifd.integers(tag)) is not None), None)
+    if offsets is None and layout.compression == OLD_JPEG:
+        offsets = ifd.integers(Tags.JPEGInterchangeFormat)
+        counts = ifd.integers(Tags.JPEGInterchangeFormatLength)
     if offsets is None:
         found = "no offsets say where the pixels are"
         raise FormatError(found, feature="missing-tag", ifd=ifd.path, tag=own[::order][0])
