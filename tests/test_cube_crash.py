@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -34,48 +36,65 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Worker:
-    """Processes of :mod:`tests.crash_worker`, one after the other; the next one gets ready while one works."""
+    """The children of one process of :mod:`tests.crash_worker`; the next one gets ready while others are checked."""
 
     def __init__(self) -> None:
-        self._next = self._spawn()
-        self._current = self._next
-
-    def _spawn(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.crash_worker"]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+        )
+        self._child = 0
 
-    def begin(self, task: str, inputs: Path, cube: Path | str, environment: Mapping[str, str] | None = None) -> None:
+    def begin(
+        self,
+        task: str,
+        inputs: Path,
+        cube: Path | str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        group: str = "",
+        batch: int = 0,
+    ) -> None:
         order = {"task": task, "inputs": str(inputs), "cube": str(cube), "environment": dict(environment or {})}
-        self._current = self._next
-        assert self._current.stdout is not None
-        assert self._current.stdin is not None
-        assert self._current.stdout.readline() == "ready\n"
-        self._current.stdin.write(json.dumps(order) + "\n")
-        self._current.stdin.flush()
+        order |= {"group": group, "batch": batch or {"publish": 100, "append": 50}[task]}
+        assert self._process.stdin is not None
+        word, number = self._line().split()
+        assert word == "ready"
+        self._child = int(number)
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the worker has died"
+        return line.strip()
 
     def kill_after(self, seconds: float) -> None:
+        """Kill the child, if it still works, and wait until it is gone."""
         time.sleep(seconds)
-        self._current.kill()
-        self._current.communicate(timeout=60)
-        self._next = self._spawn()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child, signal.SIGKILL)
+        while self._line() != f"gone {self._child}":
+            pass
 
     def end(self) -> str:
         """Wait for it; what went wrong, else nothing."""
-        out, _ = self._current.communicate(timeout=60)
-        self._next = self._spawn()
-        return out.strip().removesuffix("done")
+        said: str = json.loads(self._line())
+        assert self._line() == f"gone {self._child}"
+        return said.removesuffix("done")
 
-    def duration(self, *order: Any) -> float:
+    def duration(self, *order: Any, **options: Any) -> float:
         """How long the work takes."""
-        self.begin(*order)
+        self.begin(*order, **options)
         start = time.perf_counter()
         assert self.end() == ""
         return time.perf_counter() - start
 
     def close(self) -> None:
-        self._next.kill()
-        self._next.communicate(timeout=60)
+        self._process.kill()
+        self._process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 
-from virtual_tiff.cube.patient import PatientStore, is_passing
+from virtual_tiff.cube.patient import PatientStore, insist_async, is_passing, is_wordless
 from virtual_tiff.cube.stores import encode
 from virtual_tiff.cube.write import joined
 from virtual_tiff.errors import SourceError
@@ -109,7 +109,7 @@ async def _read_one_byte_each(
     async def refused(index: int, prefix: str) -> SourceError | None:
         async with gate:
             try:
-                await session.store.get(f"probe/c/{index}", default_buffer_prototype())
+                await insist_async(lambda: session.store.get(f"probe/c/{index}", default_buffer_prototype()))
             except icechunk.IcechunkError as error:
                 return _refusal(prefix, authorized[prefix], error)
         return None
@@ -140,7 +140,7 @@ def _refusal(prefix: str, tried: object, error: icechunk.IcechunkError) -> Sourc
     line = next(iter(str(error).strip().splitlines()), "").removeprefix("error fetching virtual reference: ")
     scheme = {"gcs": "gs", "azure": "az", "https": "http"}.get(prefix.partition(":")[0], prefix.partition(":")[0])
     text = line.lower()
-    if is_passing(error) or any(word in text for word in _ABSENT):
+    if (is_passing(error) and not is_wordless(error)) or any(word in text for word in _ABSENT):
         return None
     if scheme == "http" and "privileges" not in text and "authentication" not in text:
         return None

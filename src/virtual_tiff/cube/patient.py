@@ -30,12 +30,14 @@ LONGEST: Final = 60.0
 _LONGEST_READ: Final = 120.0
 """Seconds for one attempt to read a chunk: a server that does not go on is asked again."""
 
-# Refusals are not in it: S3's come without a status after Icechunk's own retries, and those of web servers name it.
 _PASSING: Final = re.compile(
     r"streaming error|reading a body|end of file|unexpected end|incomplete|connection|broken pipe|timed? ?out"
-    r"|error sending request|dispatch failure: (io|timeout)|status code: (408|429|5\d\d)\b",
+    r"|error sending request|dispatch failure: (io|timeout)|status code: (408|429|5\d\d)\b"
+    r"|SlowDown|InternalError|ServiceUnavailable|TooManyRequests|throttl",
     re.IGNORECASE,
 )
+_WORDLESS: Final = re.compile(r"service error: unhandled error: Error\b")
+"""S3 without an error code: an overloaded server, when Icechunk has used up its own retries, or a bare refusal."""
 _NEVER: Final = frozenset({"virtual-chunk-modified", "object-not-found", "invalid-credentials"})
 _HINTS: Final = {
     "virtual-chunk-modified": "A source of the cube was replaced since it was published: `verify` finds which ones, "
@@ -53,7 +55,14 @@ def is_passing(error: BaseException) -> bool:
         return isinstance(error.__cause__, icechunk.IcechunkError) and is_passing(error.__cause__)
     if isinstance(error, icechunk.ConflictError) or str(error.kind) in _NEVER:
         return False
-    return isinstance(error, icechunk.StorageError) and _PASSING.search(str(error)) is not None
+    text = str(error)
+    passing = _PASSING.search(text) or _WORDLESS.search(text)
+    return isinstance(error, icechunk.StorageError) and passing is not None
+
+
+def is_wordless(error: icechunk.IcechunkError) -> bool:
+    """Whether S3 has failed without a code."""
+    return _WORDLESS.search(str(error)) is not None
 
 
 def pauses() -> Iterator[float]:
@@ -76,7 +85,8 @@ def insist[T](work: Callable[[], T]) -> T:
     return work()
 
 
-async def _insist_async[T](work: Callable[[], Awaitable[T]]) -> T:
+async def insist_async[T](work: Callable[[], Awaitable[T]]) -> T:
+    """The same for a coroutine, of which no attempt may last for ever."""
     waits = pauses()
     while True:
         try:
@@ -115,7 +125,7 @@ class PatientStore(IcechunkStore):
         """Read a key, or None when it is not there."""
         get = super().get
         try:
-            return await _insist_async(lambda: get(key, prototype, byte_range))
+            return await insist_async(lambda: get(key, prototype, byte_range))
         except icechunk.StorageError as error:
             if str(error.kind) in _HINTS:
                 error.add_note(_HINTS[str(error.kind)])
@@ -127,26 +137,26 @@ class PatientStore(IcechunkStore):
         """Read parts of keys."""
         asked = list(key_ranges)
         get = super().get_partial_values
-        return await _insist_async(lambda: get(prototype, asked))
+        return await insist_async(lambda: get(prototype, asked))
 
     async def exists(self, key: str) -> bool:
         """Whether a key is there."""
         exists = super().exists
-        return await _insist_async(lambda: exists(key))
+        return await insist_async(lambda: exists(key))
 
     async def list(self) -> AsyncIterator[str]:  # type: ignore[override]
         """All keys."""
-        for key in await _insist_async(lambda: _collect(super(PatientStore, self).list)):
+        for key in await insist_async(lambda: _collect(super(PatientStore, self).list)):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
         """The keys that begin so."""
-        for key in await _insist_async(lambda: _collect(super(PatientStore, self).list_prefix, prefix)):
+        for key in await insist_async(lambda: _collect(super(PatientStore, self).list_prefix, prefix)):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
         """What lies directly below a path."""
-        for key in await _insist_async(lambda: _collect(super(PatientStore, self).list_dir, prefix)):
+        for key in await insist_async(lambda: _collect(super(PatientStore, self).list_dir, prefix)):
             yield key
 
 

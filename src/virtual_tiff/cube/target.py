@@ -26,6 +26,9 @@ from virtual_tiff.errors import SourceError, TargetError
 from virtual_tiff.tiff.failures import source_error
 
 _MISSING: Final = "no Icechunk repository is there"
+_FIRST_OBJECTS: Final = frozenset(f"{folder}/1CECHNKREP0F1RSTCMT0" for folder in ("snapshots", "transactions"))
+"""Icechunk writes them before the object that makes a repository; they are the same in all repositories."""
+
 _DENIED: Final = ("denied", "forbidden", "not permitted", "read-only", "not a directory", "403", "401", "credential")
 
 
@@ -48,7 +51,7 @@ def check_free(place: Location) -> None:
     elif not place.path.strip("/"):
         found = "the target names a bucket without a path"
         raise TargetError(found, feature="target-denied", url=place.url, hint="Add one: s3://bucket/cube.icechunk.")
-    elif _any_object(place) and not _is_blank_repository(place):
+    elif not _is_unborn(place) and not _is_blank_repository(place):
         raise _exists(place.url)
 
 
@@ -85,10 +88,14 @@ def _check_free_folder(path: Path, url: str) -> None:
         raise _denied(url, f"no permission to write in {parent}")
 
 
-def _any_object(place: Location) -> bool:
+def _is_unborn(place: Location) -> bool:
+    """Whether there is nothing, or no more than the first objects of a repository whose making was interrupted."""
+    prefix = place.path.strip("/") + "/"
+
     def look() -> bool:
         try:
-            return any(page for page in place.store.list(place.path.strip("/"), chunk_size=1))
+            pages = place.store.list(prefix, chunk_size=8)
+            return all(item["path"].removeprefix(prefix) in _FIRST_OBJECTS for page in pages for item in page)
         except Exception as error:
             raise source_error(error, place.url) from error
 
@@ -125,12 +132,21 @@ class Staging:
         return insist(lambda: self._create(config))
 
     def _create(self, config: icechunk.RepositoryConfig) -> icechunk.Repository:
-        if self.place.local is None and icechunk.Repository.exists(self.storage):
-            return icechunk.Repository.open(self.storage)
-        repository = icechunk.Repository.create(self.storage, config=config)
-        self.created = True
-        repository.save_config()
-        return repository
+        there = self.place.local is None and icechunk.Repository.exists(self.storage)
+        if not there:
+            try:
+                # What a killed run left of a birth is written once more.
+                repository = icechunk.Repository.create(
+                    self.storage, config=config, check_clean_root=self.place.local is not None
+                )
+                self.created = True
+                repository.save_config()
+            except icechunk.IcechunkError:  # of another run, or of this one when an answer was lost
+                if self.place.local is not None or not icechunk.Repository.exists(self.storage):
+                    raise
+            else:
+                return repository
+        return icechunk.Repository.open(self.storage)
 
 
 @contextlib.contextmanager
