@@ -31,6 +31,9 @@ _CACHED_ONLY: Final = getattr(os, "RWF_NOWAIT", None)
 
 _INLINED: Final = "__inlined__"
 
+_TAKEN_BYTES: Final = 1 << 20
+"""Memory that is taken for a range before it is known whether the file, which may be damaged, has as many bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkRange:
@@ -168,10 +171,10 @@ def _read(path: str, chunk: ChunkRange, flags: int) -> Octets | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # before any memory is taken for a range that a damaged file announces
-            there = os.fstat(descriptor).st_size - chunk.offset
-            if there < chunk.length:
-                raise _truncated(chunk, max(there, 0))
+            if chunk.length > _TAKEN_BYTES:
+                there = os.fstat(descriptor).st_size - chunk.offset
+                if there < chunk.length:
+                    raise _truncated(chunk, max(there, 0))
             return _read_open(descriptor, chunk, flags)
         finally:
             os.close(descriptor)
