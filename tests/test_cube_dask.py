@@ -12,10 +12,11 @@ import pytest
 
 from tests.archives import gdal_reads, make_archive
 from tests.servers import Bucket, S3Server
-from tests.spread import die_at_s3, is_untouched, write_cube
+from tests.spread import die_at_s3
 from virtual_tiff.cube import distribute, executor
 from virtual_tiff.cube.executor import run_on
 from virtual_tiff.cube.open import open_cube
+from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.scan import scan
 from virtual_tiff.errors import SourceError, UsageError
 
@@ -69,7 +70,8 @@ def test_a_cluster_scans_and_writes(client: Any, source: str, bucket: Bucket, tm
     assert len(set(client.run(os.getpid).values()) - {os.getpid()}) == 2
     found = scan([source], executor=client)
     assert [header.etag for header in found.headers] == [header.etag for header in scan([source]).headers]
-    write_cube([source], f"{bucket.url}cube", client)
+    published = publish([source], f"{bucket.url}cube", executor=client)
+    assert published.references == sum(np.count_nonzero(header.array.lengths) for header in found.headers)
     pixels = open_cube(f"{bucket.url}cube")["band_data"]
     np.testing.assert_array_equal(pixels.values, gdal_reads(tmp_path / "in", 6)[:, 0])
 
@@ -78,9 +80,9 @@ def test_workers_that_die_leave_nothing(client: Any, source: str, bucket: Bucket
     monkeypatch.setattr(distribute, "SHARE", 1)
     monkeypatch.setattr(distribute, "write_share", die_at_s3)
     with pytest.raises(SourceError, match="KilledWorker") as caught:
-        write_cube([source], f"{bucket.url}dead", client)
+        publish([source], f"{bucket.url}dead", executor=client)
     assert caught.value.feature == "worker"
-    assert is_untouched(f"{bucket.url}dead")
+    assert list(bucket.store().list("dead/")) == []
 
 
 def test_a_cluster_without_workers_is_given_up(monkeypatch: Any) -> None:

@@ -144,6 +144,34 @@ def test_a_worker_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert is_untouched(tmp_path / "cube")
 
 
+def test_a_publication_whose_workers_die_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_archive(tmp_path / "in", 6)
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(distribute, "write_share", die_at_s3)
+    with spawned() as executor, pytest.raises(SourceError, match="a worker died"):
+        publish([tmp_path / "in"], tmp_path / "out" / "cube", executor=executor)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_group_whose_workers_fail_leaves_the_repository_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_archive(tmp_path / "in", 6)
+    publish([tmp_path / "in" / "s0.tif"], tmp_path / "cube", group="old")
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(tmp_path / "cube")))
+    before = repository.lookup_branch("main")
+    monkeypatch.setattr(distribute, "write_share", fail_at_s3)
+    with threads() as executor, pytest.raises(SourceError, match="OddError"):
+        publish([tmp_path / "in"], tmp_path / "cube", group="new", into=True, executor=executor)
+    assert repository.list_branches() == {"main"}
+    assert repository.lookup_branch("main") == before
+    monkeypatch.undo()
+    with threads() as executor:
+        publish([tmp_path / "in"], tmp_path / "cube", group="new", into=True, batch=20, executor=executor)
+    pixels = open_cube(tmp_path / "cube", group="new")["band_data"]
+    np.testing.assert_array_equal(pixels.values, gdal_reads(tmp_path / "in", 6)[:, 0])
+
+
 def test_forked_processes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     make_archive(tmp_path / "in", 1)
     forked = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
