@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.segment_cases import ask_gdal, ask_us, encode
+from virtual_tiff.codecs import planes, predictor
 from virtual_tiff.codecs.config import SegmentConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -121,3 +123,42 @@ def test_any_bytes_decode_as_gdal_decodes_them(
     ours, theirs = ask_us(encoded, config), ask_gdal(encoded, config)
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((300, 700, 1), "f8"),
+        ((200, 700, 1), "f8"),
+        ((1, 400_000, 1), "f4"),
+        ((700, 150, 3), "f4"),
+        ((2000, 3, 1), "f8"),
+        ((700, 500, 1), "f2"),
+    ],
+)
+def test_floating_point_in_several_blocks(shape: tuple[int, int, int], dtype: str) -> None:
+    """Segments larger than the block that is undone at a time, whose last block is not full."""
+    rows, columns, samples = shape
+    width = np.dtype(dtype).itemsize
+    octets = np.random.default_rng(0).integers(0, 256, (rows, columns * samples, width), np.uint8)
+    planes = np.moveaxis(octets[..., ::-1], -1, 1).reshape(rows, -1)
+    encoded = planes.copy()
+    encoded[:, samples:] -= planes[:, :-samples]
+    config = SegmentConfig(
+        compression=8, columns=columns, rows=rows, samples=samples, bits_per_sample=(8 * width,), sample_format=3,
+        predictor=3,
+    )  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: predictor.undo_floating_point(encoded.copy(), config), range(4)))
+    for decoded in found:
+        np.testing.assert_array_equal(decoded.reshape(octets.shape), octets)
+
+
+def test_without_blosc(monkeypatch: pytest.MonkeyPatch) -> None:
+    octets = np.random.default_rng(0).integers(0, 256, (9, 4, 7), np.uint8)
+    joined = {}
+    for name, vectorized in (("blosc", {4, 8}), ("numpy", set[int]())):
+        monkeypatch.setattr(planes, "_VECTORIZED", vectorized)
+        joined[name] = np.empty((9, 28), np.uint8)
+        planes.join(octets, joined[name])
+    np.testing.assert_array_equal(joined["blosc"], joined["numpy"])
