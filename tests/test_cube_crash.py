@@ -15,19 +15,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
 from tests.archives import age, files_below, make_archive, make_tiff
 from tests.servers import Bucket
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.lock import lock, locked, unlock
-from virtual_tiff.cube.open import open_cube
+from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.target import remove_dead
+from virtual_tiff.cube.tidy import tidy
 from virtual_tiff.errors import TargetError
 
 KILLS = int(os.environ.get("VIRTUAL_TIFF_KILLS", "15"))
@@ -45,6 +49,15 @@ class Worker:
             command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
         )
         self._child = 0
+        self._ready: int | None = None
+
+    def get_ready(self) -> int:
+        """Wait for the next child; its number."""
+        if self._ready is None:
+            word, number = self._line().split()
+            assert word == "ready"
+            self._ready = int(number)
+        return self._ready
 
     def begin(
         self,
@@ -59,9 +72,7 @@ class Worker:
         order = {"task": task, "inputs": str(inputs), "cube": str(cube), "environment": dict(environment or {})}
         order |= {"group": group, "batch": batch or {"publish": 100, "append": 50}[task]}
         assert self._process.stdin is not None
-        word, number = self._line().split()
-        assert word == "ready"
-        self._child = int(number)
+        self._child, self._ready = self.get_ready(), None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
 
@@ -100,6 +111,8 @@ class Worker:
 @pytest.fixture(scope="module")
 def workers() -> Iterator[tuple[Worker, Worker]]:
     both = Worker(), Worker()
+    for worker in both:
+        worker.get_ready()
     yield both
     for worker in both:
         worker.close()
@@ -109,6 +122,28 @@ def workers() -> Iterator[tuple[Worker, Worker]]:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("crash") / "archive"
     return folder, make_archive(folder, COUNT, shape=(1, 33, 40), blockxsize=16, blockysize=16)[:, 0]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Places on disk and in a bucket, and the workers."""
+
+    workers: tuple[Worker, Worker]
+    folder: Path
+    bucket: Bucket
+
+    def target(self, place: str, name: str) -> str:
+        return f"{self.bucket.url}{name}" if place == "s3" else str(self.folder / name)
+
+    def of(self, place: str) -> Mapping[str, str]:
+        return self.bucket.environment if place == "s3" else {}
+
+
+@pytest.fixture
+def env(workers: tuple[Worker, Worker], bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    return Environment(workers, tmp_path, bucket)
 
 
 def litter(folder: Path) -> list[str]:
@@ -177,7 +212,85 @@ def test_append_is_killed(archive: tuple[Path, Any], workers: tuple[Worker, Work
     assert min(sizes) < COUNT
 
 
-def check_scenes(cube: Path, pixels: Any) -> int:
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_publishing_into_a_repository_is_killed(place: str, env: Environment, archive: tuple[Path, Any]) -> None:
+    """Of several commits on a branch of their own; what was there before stays readable all the time."""
+    folder, pixels = archive
+    first = [folder / "s3.tif", folder / "s4.tif"]
+    cube = env.target(place, "cube")
+    publish(first, cube, group="old/one")
+    worker = env.workers[0]
+    whole = worker.duration("publish", folder, cube, env.of(place), group="timed", batch=60)
+    chance = random.Random(8)
+    for number in range(max(3, KILLS // 8)):
+        group = f"new/g{number}"
+        worker.begin("publish", folder, cube, env.of(place), group=group, batch=60)
+        worker.kill_after(chance.uniform(0, whole))
+        assert np.array_equal(open_cube(cube, group="old/one")["band_data"].values, pixels[3:5])
+        try:
+            publish([folder], cube, group=group, into=True)
+        except TargetError as error:
+            assert error.feature == "target-exists"  # noqa: PT017 (then it is whole)
+        assert np.array_equal(open_cube(cube, group=group)["band_data"].values, pixels)
+    tidy(cube, older_than=timedelta(0))
+    assert open_repository(cube).list_branches() == {"main"}
+    assert np.array_equal(open_cube(cube, group="old/one")["band_data"].values, pixels[3:5])
+    assert np.array_equal(open_cube(cube, group="new/g0")["band_data"].values, pixels)
+
+
+def test_append_on_s3_is_killed(env: Environment, archive: tuple[Path, Any]) -> None:
+    folder, pixels = archive
+    worker = env.workers[0]
+    first = [folder / f"s{index}.tif" for index in range(5)]
+    chance = random.Random(9)
+    publish(first, env.target("s3", "first"))
+    whole = worker.duration("append", folder, env.target("s3", "first"), env.of("s3"))
+    for number in range(max(2, KILLS // 8)):
+        cube = env.target("s3", f"cube-{number}")
+        publish(first, cube)
+        worker.begin("append", folder, cube, env.of("s3"))
+        worker.kill_after(chance.uniform(0, whole))
+        check_scenes(cube, pixels)
+        append([folder], cube)
+        assert check_scenes(cube, pixels) == COUNT
+        assert append([folder], cube).snapshots == ()
+
+
+def test_an_append_of_late_files_is_killed(workers: tuple[Worker, Worker], tmp_path: Path) -> None:
+    """Files that lie before the end move all that comes after them."""
+    folder, worker = tmp_path / "series", workers[0]
+    folder.mkdir()
+    pixels = {}
+    for day in range(1, 29):
+        path = folder / f"s_202405{day:02d}.tif"
+        pixels[day] = make_tiff(path, day, shape=(1, 33, 40), blockxsize=16, blockysize=16)[0]
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(TIFFTAG_DATETIME=f"2024:05:{day:02d} 10:30:00")
+        age(path)
+    publish(sorted(folder.iterdir())[3::4], tmp_path / "start", time="auto")
+    shutil.copytree(tmp_path / "start", tmp_path / "first")
+    whole = worker.duration("append", folder, tmp_path / "first")
+    chance = random.Random(10)
+    for number in range(max(3, KILLS // 8)):
+        cube = tmp_path / f"cube-{number}"
+        shutil.copytree(tmp_path / "start", cube)
+        worker.begin("append", folder, cube)
+        worker.kill_after(chance.uniform(0, whole))
+        check_days(cube, pixels)
+        append([folder], cube)
+        assert check_days(cube, pixels) == 28
+
+
+def check_days(cube: Path, pixels: Mapping[int, Any]) -> int:
+    """Each day has its own pixels, in order; how many there are."""
+    ds = open_cube(cube)
+    days = [int(str(time)[8:10]) for time in ds["time"].values]
+    assert days == sorted(set(days))
+    assert np.array_equal(ds["band_data"].values, np.stack([pixels[day] for day in days]))
+    return len(days)
+
+
+def check_scenes(cube: Path | str, pixels: Any) -> int:
     """Each scene has the pixels of the file by whose name it goes, and each is in the ledger; how many there are."""
     ds = open_cube(cube)
     seen = ds["band_data"].values
@@ -228,6 +341,37 @@ def test_two_appenders_at_once(archive: tuple[Path, Any], workers: tuple[Worker,
         worker.begin("append", Path(f"@{wanted}"), tmp_path / "cube")
     assert [worker.end() for worker in workers] == ["", ""]
     assert check_scenes(tmp_path / "cube", pixels) == COUNT
+
+
+def test_two_appenders_at_once_on_s3(env: Environment, archive: tuple[Path, Any], tmp_path: Path) -> None:
+    """Both want most of the files; each file is there once in the end."""
+    folder, pixels = archive
+    cube = env.target("s3", "cube")
+    publish([folder / "s0.tif"], cube)
+    for number, worker in enumerate(env.workers):
+        wanted = tmp_path / f"{number}.txt"
+        wanted.write_text("".join(f"{folder}/s{index}.tif\n" for index in range(1, COUNT) if index % 5 != number))
+        worker.begin("append", Path(f"@{wanted}"), cube, env.of("s3"))
+    assert [worker.end() for worker in env.workers] == ["", ""]
+    assert check_scenes(cube, pixels) == COUNT
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_two_publishers_into_one_repository(place: str, env: Environment, archive: tuple[Path, Any]) -> None:
+    """Into two groups both succeed; into one group one of them."""
+    folder, pixels = archive
+    cube = env.target(place, "cube")
+    publish([folder / "s0.tif"], cube, group="old")
+    for groups in (("a", "b/c"), ("d", "d")):
+        for worker, group in zip(env.workers, groups, strict=True):
+            worker.begin("publish", folder, cube, env.of(place), group=group, batch=60)
+        ends = sorted(worker.end() for worker in env.workers)
+        assert ends[0] == ""
+        assert "target-exists" in ends[1] if groups[0] == groups[1] else ends[1] == ""
+        for group in groups:
+            assert np.array_equal(open_cube(cube, group=group)["band_data"].values, pixels)
+    assert np.array_equal(open_cube(cube, group="old")["band_data"].values, pixels[:1])
+    assert open_repository(cube).list_branches() == {"main"}
 
 
 def test_folders_of_running_processes_stay(tmp_path: Path) -> None:
