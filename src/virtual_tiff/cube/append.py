@@ -81,6 +81,7 @@ class _Cube:
     message: str | None
     time: object = None
     seen: dict[str, tuple[Recipe, Rows]] = field(default_factory=dict)
+    planned: dict[tuple[str, tuple[str, ...]], Change] = field(default_factory=dict)
 
     def state(self, session: icechunk.Session) -> Standing:
         """How the cube was made, and its ledger; each snapshot is read once."""
@@ -97,6 +98,14 @@ class _Cube:
             rows=rows,
             time=self.time,
         )
+
+    def plan(self, standing: Standing, headers: Sequence[FileHeader]) -> Change:
+        """What files change, planned once for each snapshot."""
+        key = standing.snapshot, tuple(header.url for header in headers)
+        if key not in self.planned:
+            self.planned.clear()
+            self.planned[key] = plan_change(standing, headers)
+        return self.planned[key]
 
     def _read(self, session: icechunk.Session) -> tuple[Recipe, Rows]:
         try:
@@ -219,7 +228,7 @@ def append(
     done = _Done()
     with translated(own.place):
         if headers:
-            change = plan_change(standing, headers)
+            change = own.plan(standing, headers)
             run(settle(headers))
             if dry_run:
                 done.note(change)
@@ -315,7 +324,7 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
         todo = _first_batch(lacking, cube.batch)
         known = repository.config.virtual_chunk_containers or {}
         containers = containers_for((header.place for header in todo), known)
-        change = plan_change(standing, todo)
+        change = cube.plan(standing, todo)
         new = () if change.beside is None else below(change.beside.groups, cube.group)
         repository = configured(storage, new, containers)
         session = insist(partial(repository.writable_session, "main"))

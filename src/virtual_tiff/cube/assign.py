@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from icechunk.store import IcechunkStore
 
-from virtual_tiff.cube.axes import Axis
 from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
 from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.conform import check_conform, short_names
@@ -23,6 +22,7 @@ from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.select import BAND
 from virtual_tiff.cube.sources import Entry, Place, Row, Rows, cell_text
 from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
+from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.cube.times import parse_time
 from virtual_tiff.cube.views import StackOptions, footprint, is_masked
@@ -153,7 +153,7 @@ def _is_free(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
     options = standing.options(own)
     (cell,) = leading_axes([header], options, read_extent(standing, own, {})).cells
     claim = Claim(own_variable(header, options), cell, *place, ground.height, ground.width)
-    return not standing.rows.rivals(Place(tree=own.path, claim=claim))
+    return not standing.rows.rivals({header.url: Place(tree=own.path, claim=claim)})
 
 
 def read_extent(standing: Standing, own: TreeRecipe, replaced: Mapping[str, Row]) -> Extent:
@@ -162,11 +162,10 @@ def read_extent(standing: Standing, own: TreeRecipe, replaced: Mapping[str, Row]
     axes = []
     for name in own.axes:
         array = open_array(standing.store, joined(path, name), "r")
-        axis = Axis.decode(name, np.asarray(array[:]), dict(array.attrs))
-        axes.append(replace(axis, ordered=False) if own.named else axis)
+        axes.append(StandingAxis.read(name, np.asarray(array[:]), dict(array.attrs), named=own.named))
     names: dict[str, str] = {}
     if own.named:
-        by_label = {cell_text((value,)): str(value) for value in axes[0].values} if replaced else {}
+        by_label = {cell_text((value,)): value for value in axes[0].names()} if replaced else {}
         names = {url: by_label[row.label] for url, row in replaced.items()}
     return Extent(axes=tuple(axes), grids=own.grids, named=own.named, fixed=own.fixed, names=names)
 
@@ -221,11 +220,7 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
 
 def _late(extent: Extent, cells: Sequence[Cell]) -> int:
     """How many labels of the first axis are new, and lie before its end."""
-    if not extent.axes or extent.named or not len(extent.axes[0]):
-        return 0
-    axis = extent.axes[0]
-    known = set(axis.values)
-    return sum(cell[0] not in known and axis.insertion_index(cell[0]) < len(axis) for cell in cells)
+    return extent.axes[0].late(cell[0] for cell in cells) if extent.axes else 0
 
 
 def _check_traits(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeader]) -> None:
@@ -264,13 +259,14 @@ def _rivals(
     replaced: dict[str, Row] = {}
     lost = set()
     leaving = {row.number for row in versions.values()}
+    rivals = standing.rows.rivals(places)
     for header in headers:
         place = places[header.url]
         own = versions.get(header.url)
         if own is not None:
             _check_version(header, own, place)
             replaced[header.url] = own
-        for row in standing.rows.rivals(place):
+        for row in rivals.get(header.url, ()):
             if row.number in leaving:
                 continue
             if options.on_duplicate == "raise" or not row.same_place(place):

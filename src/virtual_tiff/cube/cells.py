@@ -11,6 +11,7 @@ from virtual_tiff.cube.axes import Axis, AxisValue, axis_value
 from virtual_tiff.cube.blueprint import Cell
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.times import as_utc, parse_tiff_time
 from virtual_tiff.errors import ConformError, FormatError, UsageError
 from virtual_tiff.geo.coordinate import Coordinate
@@ -130,7 +131,7 @@ def label_axes(
     axes: Axes,
     cells: Sequence[Cell],
     *,
-    known: Sequence[Axis] = (),
+    known: Sequence[StandingAxis] = (),
     presize: Mapping[str, Sequence[AxisValue]] | None = None,
 ) -> tuple[tuple[Coordinate, ...], Mapping[Cell, tuple[int, ...]]]:
     """Put the labels that occur along each axis into order.
@@ -163,19 +164,20 @@ def label_axes(
         found_text = f"presize names {', '.join(sorted(unknown))}, which is no axis"
         hint = f"The axes are {', '.join(axes.names) or 'none'}."
         raise UsageError(found_text, feature="usage", hint=hint)
-    found = []
+    coordinates: list[Coordinate] = []
+    positions: list[Mapping[Hashable, int]] = []
     for number, name in enumerate(axes.names):
         labels = dict.fromkeys(cell[number] for cell in cells)
         if known:
-            found.append(known[number].extend(labels).axis)
+            coordinate, where = known[number].extend(labels)
         else:
             early = [axis_value(value, name) for value in (presize or {}).get(name, ())]
-            found.append(Axis.of(name, dict.fromkeys([*early, *labels]), ordered=axes.sort))
-    positions: list[dict[Hashable, int]] = [
-        {value: position for position, value in enumerate(axis.values)} for axis in found
-    ]
+            axis = Axis.of(name, dict.fromkeys([*early, *labels]), ordered=axes.sort)
+            coordinate, where = axis.coordinate(), {value: at for at, value in enumerate(axis.values)}
+        coordinates.append(coordinate)
+        positions.append(where)
     index = {cell: tuple(where[label] for where, label in zip(positions, cell, strict=True)) for cell in set(cells)}
-    return tuple(axis.coordinate() for axis in found), index
+    return tuple(coordinates), index
 
 
 def _label(value: object) -> str:

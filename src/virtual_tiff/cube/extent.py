@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from virtual_tiff.cube.axes import Axis
 from virtual_tiff.cube.blueprint import Footprint
+from virtual_tiff.cube.standing_axis import StandingAxis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Extent:
     the place of older versions, by URL.
     """
 
-    axes: tuple[Axis, ...]
+    axes: tuple[StandingAxis, ...]
     grids: tuple[Footprint, ...]
     named: bool = False
     fixed: bool = False

@@ -197,6 +197,15 @@ class Row:
         own = (self.tree, self.variable, self.label, self.box)
         return own == (place.tree, place.claim.variable, place.label, place.box)
 
+    def overlaps(self, place: Place) -> bool:
+        """Whether this file has pixels of that place."""
+        if (self.tree, self.variable, self.label) != (place.tree, place.claim.variable, place.label):
+            return False
+        own, other = self.box, place.box
+        return all(
+            own[axis] < other[axis] + other[axis + 2] and other[axis] < own[axis] + own[axis + 2] for axis in (0, 1)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -230,17 +239,20 @@ class Rows:
         row = self.at(header.url)
         return row is not None and row.identity.same(identity_of(header))
 
-    def rivals(self, place: Place) -> list[Row]:
-        """The files that the cube refers to which overlap with a place."""
-        row, col, height, width = place.box
-        column = self.columns
-        found = column["used"] & (column["label"] == place.label)
-        if not found.any():
-            return []
-        found &= (column["tree"] == place.tree) & (column["variable"] == place.claim.variable)
-        found &= (column["row"] < row + height) & (row < column["row"] + column["height"])
-        found &= (column["col"] < col + width) & (col < column["col"] + column["width"])
-        return [self._row(int(number)) for number in np.flatnonzero(found)]
+    def rivals(self, places: Mapping[str, Place]) -> dict[str, list[Row]]:
+        """By URL, the files that the cube refers to which overlap with a place; those without any are left out."""
+        labels = {place.label for place in places.values()}
+        by_label: dict[str, list[int]] = {}
+        for number, label in enumerate(self.columns["label"].tolist()):
+            if label in labels:
+                by_label.setdefault(label, []).append(number)
+        found = {}
+        for url, place in places.items():
+            rows = [self._row(number) for number in by_label.get(place.label, ())]
+            near = [row for row in rows if row.used and row.overlaps(place)]
+            if near:
+                found[url] = near
+        return found
 
     def _row(self, number: int) -> Row:
         value = {name: column[number] for name, column in self.columns.items()}

@@ -74,7 +74,7 @@ def _known_axes(headers: Sequence[FileHeader], options: StackOptions, extent: Ex
         keys = [name for name in names if options.time is None or name != TIME]
         return find_axes(headers, time=options.time, keys=keys)
     fresh = [header for header in headers if header.url not in extent.names]
-    found = new_names([header.place.plain for header in fresh], [str(value) for value in extent.axes[0].values])
+    found = new_names([header.place.plain for header in fresh], extent.axes[0].names())
     labels = dict(zip([header.url for header in fresh], found, strict=True)) | dict(extent.names)
     return Axes(names, tuple((labels[header.url],) for header in headers), sort=False)
 
