@@ -31,7 +31,7 @@ from virtual_tiff.cube.target import check_free, is_blank, staged, taken, transl
 from virtual_tiff.cube.write import batches, below, joined, put, tasks_of, write_groups, write_references
 from virtual_tiff.errors import TargetError, UsageError
 
-BATCH: Final = 5_000_000
+BATCH: Final = 2_500_000
 """References per commit, by default; Icechunk holds about 400 bytes of memory for each."""
 
 _MAX_LISTED: Final = 50
