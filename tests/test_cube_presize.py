@@ -15,7 +15,7 @@ from virtual_tiff.errors import UsageError
 
 def numpy_range(start: str, end: str, step: int, unit: Any) -> list[datetime]:
     """Moments from start to end, which belongs to them, as numpy counts; months and years by its own calendar."""
-    stop = np.datetime64(end, unit) + 1
+    stop = np.datetime64(end, unit) + np.timedelta64(1, unit)
     found = np.arange(np.datetime64(start, unit), stop, np.timedelta64(step, unit)).astype("datetime64[us]")
     return [moment.replace(tzinfo=UTC) for moment in found.tolist()]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from virtual_tiff.errors import SourceError, TargetError, UsageError, VirtualTiffError
 
 if TYPE_CHECKING:
-    from virtual_tiff.cube.scan import Failure, ScanProgress
+    from virtual_tiff.cube.results import Failure, ScanProgress
 
 REFUSED: Final = 1
 USAGE: Final = 2
@@ -57,6 +58,29 @@ def tell(error: BaseException, *, verbose: bool = False) -> None:
     typer.echo(f"error: {' '.join(text.split())}", err=True)
 
 
+def show_json(value: Any) -> None:
+    """Print JSON, in which there is no NaN."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def failed_json(failures: Sequence[Failure]) -> list[dict[str, str]]:
+    """The files that could not be read, or not be used, and why, as JSON values."""
+    return [{"url": one.url, "feature": one.error.feature, "error": str(one.error)} for one in failures]
+
+
+def epilog(*examples: str) -> str:
+    """What stands below the help of a command: examples and exit codes."""
+    title = "Example:" if len(examples) == 1 else "Examples:"
+    return "\n\n".join([title, *(f"  virtual-tiff {example}" for example in examples), EXIT_CODES])
+
+
+def stop_or_go_on(failures: Sequence[Failure], *, skip: bool, verbose: bool) -> None:
+    """Print the errors of files, and leave with the exit code of the first unless they may be skipped."""
+    show_failures(failures, verbose=verbose)
+    if failures and not skip:
+        raise typer.Exit(exit_code(failures[0].error))
+
+
 def show_failures(failures: Sequence[Failure], *, verbose: bool = False) -> None:
     """Print the errors of files, one line each, up to a number of them."""
     for failure in failures[:_MAX_FAILURES]:
@@ -81,8 +105,8 @@ def told(*, verbose: bool) -> Iterator[None]:
 
 
 @contextmanager
-def scan_bar(*, quiet: bool) -> Iterator[Callable[[ScanProgress], None]]:
-    """Show a progress bar on a terminal: files, rate, errors, time left."""
+def scan_bar() -> Iterator[Callable[[ScanProgress], None]]:
+    """Show a progress bar, when stderr is a terminal: files, rate, errors, time left."""
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -92,7 +116,7 @@ def scan_bar(*, quiet: bool) -> Iterator[Callable[[ScanProgress], None]]:
         TextColumn("{task.fields[errors]}"),
         TimeRemainingColumn(),
         console=console,
-        disable=quiet or not console.is_terminal,
+        disable=not console.is_terminal,
         transient=True,
     )
     with bar:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,40 +13,20 @@ from virtual_tiff.cli.rasters import raster_tables
 
 if TYPE_CHECKING:
     from virtual_tiff.cube.describe import FileReport, ImageReport
-    from virtual_tiff.cube.publish import Published
     from virtual_tiff.demo.run import DemoReport
 
 _ENDLESS = 100_000
 _MAX_RASTERS = 8
 
 
-def show_published(published: Published, *, skipped: Sequence[str], as_json: bool) -> None:
-    """Say what was written, and what a reader types."""
-    if as_json:
-        typer.echo(json.dumps({**asdict(published), "skipped": list(skipped)}, indent=2))
-        return
-    for warning in published.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    files = _count(published.files, "file")
-    typer.echo(f"Published {files} as {published.url} (snapshot {published.snapshot})")
-    for line in published.arrays.splitlines():
-        typer.echo(f"  {line}, {_count(published.references, 'reference')}")
-    if skipped:
-        typer.echo(f"Skipped {_count(len(skipped), 'file')} that could not be read")
-    typer.echo("\nTo read it:\n")
-    typer.echo(_indent(f"from virtual_tiff import open_cube\nds = open_cube({published.url!r})"))
-    codec = " and the codec of virtual-tiff" if published.portability == "segment" else ""
-    needs = f"icechunk, xarray{codec}"
-    typer.echo(f"\nor, with {needs} alone:\n")
-    typer.echo(_indent(published.code))
-
-
-def _indent(code: str) -> str:
+def indent(code: str) -> str:
+    """Code as a block in a text."""
     return "\n".join(f"    {line}" for line in code.rstrip().splitlines())
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """A number and what it counts, in the singular or the plural."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def show_file(report: FileReport) -> None:
@@ -59,7 +36,7 @@ def show_file(report: FileReport) -> None:
     if report.cog:
         facts.append("laid out as a COG")
     if report.size is not None:
-        facts.append(_count(report.size, "byte"))
+        facts.append(count(report.size, "byte"))
     console = Console(highlight=False)
     if not console.is_terminal:  # lines stay whole for other programs
         console.width = _ENDLESS
@@ -68,7 +45,7 @@ def show_file(report: FileReport) -> None:
         for table in raster_tables(raster):
             console.print(table)
     if len(report.rasters) > _MAX_RASTERS:
-        console.print(f"... and {_count(len(report.rasters) - _MAX_RASTERS, 'image')} more")
+        console.print(f"... and {count(len(report.rasters) - _MAX_RASTERS, 'image')} more")
     tree = Tree(Text("\nAs Zarr", style="bold underline"))
     nodes: dict[str, Tree] = {}
     for image in report.images:
@@ -83,7 +60,7 @@ def _add_image(parent: Tree, image: ImageReport) -> Tree:
     facts = []
     if image.size is not None:
         facts.append(f"{image.size[0]} x {image.size[1]}")
-        facts.append(_count(image.bands or 1, "band"))
+        facts.append(count(image.bands or 1, "band"))
         facts.append(str(image.dtype))
     node = parent.add(Text(f"IFD {image.ifd}: {', '.join([image.subfile, *facts])}", style="bold"))
     if image.layout:
@@ -102,11 +79,11 @@ def _add_array(node: Tree, image: ImageReport, array: dict[str, Any]) -> None:
     grid = " x ".join(map(str, array["chunks"]))
     chunk = " x ".join(map(str, array["chunk_shape"]))
     node.add(Text(f"Zarr array: ({sizes}), {grid} chunks of {chunk}"))
-    notes = [_count(image.stored_bytes or 0, "byte") + " referenced"]
+    notes = [count(image.stored_bytes or 0, "byte") + " referenced"]
     if image.missing_chunks:
-        notes.append(f"{_count(image.missing_chunks, 'chunk')} missing (read as the fill value)")
+        notes.append(f"{count(image.missing_chunks, 'chunk')} missing (read as the fill value)")
     if array["inlined_chunks"]:
-        notes.append(f"{_count(array['inlined_chunks'], 'chunk')} stored inline")
+        notes.append(f"{count(array['inlined_chunks'], 'chunk')} stored inline")
     node.add(Text(f"chunks: {', '.join(notes)}"))
     node.add(Text(f"codecs: {' > '.join(map(_codec, array['codecs']))}"))
     readers = node.add(Text("who can read it:"))
@@ -124,9 +101,9 @@ def show_demo(report: DemoReport) -> None:
     for product, cube in report.cubes.items():
         typer.echo(f"\n{product}: {cube.published.arrays}")
         typer.echo(
-            f"  {_count(cube.files, 'file')} of {_count(cube.archive_bytes, 'byte')} in all, "
-            f"{_count(cube.published.references, 'reference')} in a repository of "
-            f"{_count(cube.repository_bytes, 'byte')}"
+            f"  {count(cube.files, 'file')} of {count(cube.archive_bytes, 'byte')} in all, "
+            f"{count(cube.published.references, 'reference')} in a repository of "
+            f"{count(cube.repository_bytes, 'byte')}"
         )
         typer.echo(f"  read in a fresh process in {cube.read_seconds:.1f} s (start of Python included)")
         typer.echo(f"  every pixel equal to what was made: {_verdict(cube.equal)}")
@@ -134,7 +111,7 @@ def show_demo(report: DemoReport) -> None:
             typer.echo(f"  every pixel equal to what GDAL reads: {_verdict(cube.equal_to_gdal)}")
     typer.echo(f"\nPicture: {report.picture}")
     last = next(reversed(report.cubes.values())).published
-    typer.echo(f"\nTo read it yourself:\n\n{_indent(last.code)}")
+    typer.echo(f"\nTo read it yourself:\n\n{indent(last.code)}")
 
 
 def _verdict(equal: bool) -> str:  # noqa: FBT001 (the only argument)

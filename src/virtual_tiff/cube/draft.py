@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -101,8 +101,23 @@ class Draft:
     inputs: Mapping[str, Any]
 
 
-def draft(inputs: Input, request: Request, *, on_progress: OnProgress | None = None) -> Draft:
+def draft(
+    inputs: Input,
+    request: Request,
+    *,
+    on_progress: OnProgress | None = None,
+    on_scan: Callable[[Scan], None] | None = None,
+) -> Draft:
     """Scan files and plan their cube.
+
+    Parameters
+    ----------
+    inputs, request
+        The files, and what is asked of their cube.
+    on_progress
+        Called after each file.
+    on_scan
+        Called before the cube is planned, with what the scan found.
 
     Raises
     ------
@@ -123,6 +138,8 @@ def draft(inputs: Input, request: Request, *, on_progress: OnProgress | None = N
         executor=request.executor,
         on_progress=on_progress,
     )
+    if on_scan is not None:
+        on_scan(found)
     if request.on_error == "raise":
         found.check()
     told = replace(options, asset_bands=named.asset_bands).to_json()
@@ -133,8 +150,9 @@ def draft(inputs: Input, request: Request, *, on_progress: OnProgress | None = N
 def plan_request(headers: Sequence[FileHeader], request: Request) -> CubePlan:
     """Plan the cube of files that have been scanned, filling in what the request leaves open."""
     pattern = request.inputs.compiled()
-    axes = request.axes if request.axes is not None else own_axes(headers, () if pattern is None else pattern.fields)
-    return plan(
+    fields = () if pattern is None or request.axes is not None else tuple(pattern.fields)
+    axes = own_axes(headers, fields) if request.axes is None else request.axes
+    made = plan(
         headers,
         group_by=request.group_by,
         on_conflict=request.on_conflict,
@@ -152,6 +170,7 @@ def plan_request(headers: Sequence[FileHeader], request: Request) -> CubePlan:
         mosaic=request.mosaic,
         on_duplicate=request.on_duplicate,
     )
+    return replace(made, watched=tuple(name for name in fields if name not in (TIME, *axes)))
 
 
 def _time(headers: Sequence[FileHeader], request: Request) -> TimeSource | None:

@@ -115,7 +115,7 @@ def _moments(start: datetime, end: datetime, step: str) -> list[datetime]:
         raise ValueError(msg)
     if duration.time:
         _check_count((end - start) // duration.time + 1)
-    found = []
+    found: list[datetime] = []
     while (moment := duration.after(start, len(found))) <= end:
         found.append(moment)
     return _some(found)

@@ -1,0 +1,121 @@
+"""What the commands for cubes print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from virtual_tiff.cli.show import count, indent
+
+if TYPE_CHECKING:
+    from virtual_tiff.cube.append import Appended
+    from virtual_tiff.cube.explain import Explanation
+    from virtual_tiff.cube.persist import Published
+    from virtual_tiff.cube.tidy import Tidied
+    from virtual_tiff.cube.verify import Verification
+
+_MAX_LISTED: Final = 20
+
+
+def show_plan(explanation: Explanation, *, failed: int, ledger: Path | None) -> None:
+    """Say what would be written."""
+    typer.echo(explanation.text())
+    if failed:
+        typer.echo(f"\nLeft out: {count(failed, 'file')} that cannot be read")
+    typer.echo(f"\nNothing was written{'' if ledger is None else f' but the ledger {ledger}'}.")
+
+
+def show_published(published: Published, *, failed: int) -> None:
+    """Say what was written, and what a reader types."""
+    _warn(published.warnings)
+    files = count(published.files, "file")
+    references = count(published.references, "reference")
+    typer.echo(f"Published {files}, {references}, as {published.url} (snapshot {published.snapshot})")
+    _list("", published.arrays.splitlines())
+    _list("note: ", published.notes)
+    if failed:
+        typer.echo(f"Skipped {count(failed, 'file')} that could not be read")
+    typer.echo("\nTo read it:\n")
+    group = f", group={published.group!r}" if published.group else ""
+    typer.echo(indent(f"from virtual_tiff import open_cube\nds = open_cube({published.url!r}{group})"))
+    codec = " and the codec of virtual-tiff" if published.portability == "segment" else ""
+    typer.echo(f"\nor, with icechunk, xarray{codec} alone:\n")
+    typer.echo(indent(published.code))
+
+
+def show_appended(done: Appended) -> None:
+    """Say what came in."""
+    _warn(done.warnings)
+    late = f" ({done.late:,} before the end)" if done.late else ""
+    unused = f"{len(done.unused):,} without a place, " if done.unused else ""
+    counts = f"{len(done.added):,} new{late}, {len(done.replaced):,} replaced, {unused}{done.unchanged:,} unchanged"
+    typer.echo(f"{'Would append' if done.dry_run else 'Appended'} to {done.url}: {counts}")
+    for sign, urls in (("+ ", done.added), ("~ ", done.replaced), ("- ", done.unused)):
+        _list(sign, urls)
+    _list("new group: ", done.new_groups)
+    _list("note: ", done.notes)
+    if done.failed:
+        typer.echo(f"Skipped {count(len(done.failed), 'file')} that could not be read")
+    for snapshot in done.snapshots:
+        typer.echo(f"Snapshot {snapshot}")
+    for prefix in done.new_containers:
+        typer.echo(f"New container: readers that name containers by hand must authorize {prefix}, too")
+
+
+def show_verification(found: Verification) -> None:
+    """Say which sources are no longer what they were."""
+    counts = ", ".join(f"{number:,} {state}" for state, number in found.counts.items() if number)
+    typer.echo(f"{found.url}: {counts or 'no sources'}")
+    _list("", [f"{one.state}: {one.url} {one.why}".rstrip() for one in found.problems])
+    if found.pixels:
+        agree = sum(one.agree for one in found.pixels)
+        typer.echo(f"{agree:,} of {len(found.pixels):,} compared chunks agree")
+    for word, urls in (("Fixed", found.fixed), ("Accepted", found.accepted)):
+        if urls:
+            typer.echo(f"{word} {count(len(urls), 'source')}")
+    _list("not written: ", [f"{url}: {why}" for url, why in found.failed.items()])
+
+
+def opened_json(dataset: Any, needs: Mapping[str, str], failed: Mapping[str, str]) -> dict[str, Any]:
+    """The variables of a cube, and what its containers need, as JSON values."""
+    variables = {
+        str(name): {"dimensions": {str(dim): size for dim, size in one.sizes.items()}, "dtype": str(one.dtype)}
+        for name, one in dataset.variables.items()
+    }
+    containers = {prefix: {"credentials": call, "error": failed.get(prefix)} for prefix, call in needs.items()}
+    return {"variables": variables, "containers": containers}
+
+
+def show_opened(dataset: Any, needs: Mapping[str, str], failed: Mapping[str, str], code: str) -> None:
+    """Show a cube, the credentials by which its sources are read, and the code that opens it."""
+    typer.echo(repr(dataset))
+    typer.echo("\nSources:")
+    for prefix, call in needs.items():
+        typer.echo(f"  {prefix}: {call}{' (may not be read)' if prefix in failed else ''}")
+    typer.echo(f"\nTo read it:\n\n{code}")
+
+
+def show_tidied(done: Tidied, *, dry_run: bool) -> None:
+    """Say what was removed."""
+    objects = f"{count(done.objects, 'object')} ({count(done.bytes, 'byte')})"
+    snapshots = f", {count(done.expired, 'snapshot')} of the history" if done.expired else ""
+    verb = "Would remove from" if dry_run else "Removed from"
+    typer.echo(
+        f"{verb} {done.url}: {count(len(done.branches), 'working branch', 'working branches')}, {objects}{snapshots}"
+    )
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _list(sign: str, texts: Sequence[str]) -> None:
+    """Print texts, one a line, up to a number of them."""
+    for text in texts[:_MAX_LISTED]:
+        typer.echo(f"  {sign}{text}")
+    if len(texts) > _MAX_LISTED:
+        typer.echo(f"  {sign}... and {len(texts) - _MAX_LISTED:,} more")

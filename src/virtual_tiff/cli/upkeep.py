@@ -1,0 +1,152 @@
+"""The commands that look after cubes: verify, log, open and tidy."""
+
+# ruff: noqa: FBT002, PLR0917 (the signatures are what typer reads)
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from virtual_tiff.cli.options import Concurrency, Cube, Group, Json, Retries, Verbose
+from virtual_tiff.cli.report import epilog, exit_code, show_json, tell, told
+
+
+def verify(
+    context: typer.Context,
+    cube: Annotated[str, typer.Argument(metavar="CUBE", help="A cube, or the ledger of a scan.")],
+    group: Group = "",
+    pixels: Annotated[int, typer.Option(min=0, help="Compare so many random chunks with their files.")] = 0,
+    fix: Annotated[bool, typer.Option("--fix", help="Read changed sources again and rewrite them.")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Accept touched sources, whose bytes are the same.")] = False,
+    concurrency: Concurrency = 64,
+    retries: Retries = 2,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare the sources with what they were; for cron.
+
+    Exit code 1: some differ or are gone, or pixels differ; 3: some cannot be reached.
+    """
+    with told(verbose=verbose or bool(context.obj)):
+        from virtual_tiff.cli.cubes import show_verification
+        from virtual_tiff.cube.access import quiet_icechunk
+        from virtual_tiff.cube.verify import verify as verify_sources
+
+        quiet_icechunk()
+        found = verify_sources(
+            cube, group=group, pixels=pixels, fix=fix, accept=accept, concurrency=concurrency, retries=retries
+        )
+        if as_json:
+            show_json(found.to_json())
+        else:
+            show_verification(found)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def log(
+    context: typer.Context,
+    cube: Cube,
+    limit: Annotated[int, typer.Option(min=1, help="Show so many at most.")] = 50,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show the snapshots of a cube, newest first: when, what came in, and how many files it had then."""
+    with told(verbose=verbose or bool(context.obj)):
+        from virtual_tiff.cube.access import quiet_icechunk
+        from virtual_tiff.cube.history import log as read_log
+
+        quiet_icechunk()
+        commits = read_log(cube, limit=limit)
+        if as_json:
+            show_json([asdict(one) | {"time": one.time.isoformat()} for one in commits])
+            return
+        for one in commits:
+            sources = "" if one.sources is None else f"  [{one.sources:,} files]"
+            typer.echo(f"{one.snapshot}  {one.time:%Y-%m-%d %H:%M:%S}  {one.title}{sources}")
+
+
+def open_(
+    context: typer.Context,
+    cube: Cube,
+    group: Group = "",
+    level: Annotated[int | None, typer.Option(min=0, help="A level of a cube with overviews, 0 the finest.")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show a cube as xarray sees it, the credentials that its sources need, and the code that opens it.
+
+    One byte of a source is read in each bucket and on each web server. Exit code 3: some may not be read.
+    """
+    verbose = verbose or bool(context.obj)
+    with told(verbose=verbose):
+        from virtual_tiff.cli.cubes import opened_json, show_opened
+        from virtual_tiff.cube.access import quiet_icechunk, source_credentials
+        from virtual_tiff.cube.open import containers_in, open_cube, reader_code
+        from virtual_tiff.cube.stores import locate
+        from virtual_tiff.errors import SourceError
+
+        quiet_icechunk()
+        place = locate(cube)
+        containers = containers_in(place)
+        needs = {prefix: str(source_credentials(prefix, one.store)) for prefix, one in containers.items()}
+        code = reader_code(place, containers, group=group)
+        refused: SourceError | None = None
+        try:
+            dataset = open_cube(cube, group=group or None, level=level)
+        except SourceError as error:
+            refused = error
+            dataset = open_cube(cube, group=group or None, level=level, check=False)
+        texts = [] if refused is None else [str(refused), *getattr(refused, "__notes__", ())]
+        failed = {prefix: text for prefix in needs for text in texts if f"below {prefix} " in text}
+        if as_json:
+            show_json({"url": place.url, "group": group} | opened_json(dataset, needs, failed) | {"code": code})
+        else:
+            show_opened(dataset, needs, failed, code)
+        if refused is not None:
+            tell(refused, verbose=verbose)
+            raise typer.Exit(exit_code(refused))
+
+
+def tidy(
+    context: typer.Context,
+    cube: Cube,
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="What is younger stays: P1D, PT12H; P0D when nobody is writing.")
+    ] = "P1D",
+    keep_history: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Drop older snapshots for good, such as P90D; by default none."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and remove nothing.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Remove what killed and failed runs left in a repository: working branches, and objects that nothing refers to."""
+    with told(verbose=verbose or bool(context.obj)):
+        from virtual_tiff.cli.cubes import show_tidied
+        from virtual_tiff.cube.access import quiet_icechunk
+        from virtual_tiff.cube.durations import parse_duration
+        from virtual_tiff.cube.tidy import tidy as tidy_repository
+
+        quiet_icechunk()
+        done = tidy_repository(
+            cube,
+            older_than=parse_duration(older_than).fixed(),
+            keep_history=None if keep_history is None else parse_duration(keep_history).fixed(),
+            dry_run=dry_run,
+        )
+        if as_json:
+            show_json(asdict(done) | {"dry_run": dry_run})
+        else:
+            show_tidied(done, dry_run=dry_run)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give an app the commands of this module."""
+    app.command(epilog=epilog("verify cube --pixels 20", "verify s3://bucket/cube --fix --accept --json"))(verify)
+    app.command(epilog=epilog("log cube --limit 10"))(log)
+    app.command("open", epilog=epilog("open s3://bucket/cube", "open cube --group utm32n_10m --level 2"))(open_)
+    app.command(epilog=epilog("tidy cube --dry-run", "tidy cube --keep-history P90D"))(tidy)
