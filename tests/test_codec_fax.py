@@ -96,6 +96,13 @@ def test_a_strip_between_short_and_full_is_damaged(page: npt.NDArray[np.bool_], 
         decode_fax(segment, config(RLE, last_rows=len(page) - lost - 3))
 
 
+def test_padding_behind_a_short_last_strip_of_modified_huffman(page: npt.NDArray[np.bool_]) -> None:
+    """Writers pad strips to words."""
+    for rows, padding in ((12, b"\0"), (13, b"\0\0"), (17, bytes(4))):
+        decoded = decode_fax(encode(page[:rows], RLE) + padding, config(RLE, last_rows=rows))
+        np.testing.assert_array_equal(decoded[:rows, :, 0], page[:rows])
+
+
 @pytest.mark.parametrize("compression", [T4, T6])
 def test_damaged_streams_are_read_as_gdal_reads_them(
     page: npt.NDArray[np.bool_], compression: int, tmp_path: Path

@@ -137,3 +137,9 @@ def test_imagej_counts_planes_in_the_description_of_the_only_ifd() -> None:
     several = written(pixels, photometric="minisblack", description="ImageJ=1.54f\nimages=4\nslices=4\n")
     tiff = read_tiff(source_of(several))
     assert stacked_planes(tiff, tiff.ifd(0)) == 1
+
+
+@pytest.mark.parametrize(("number", "scheme"), [(34926, 50000), (34927, 50001), (50013, 8)])
+def test_numbers_that_schemes_had_before_mean_the_same(number: int, scheme: int) -> None:
+    rgb = {Tags.BitsPerSample: [8, 8, 8], Tags.SamplesPerPixel: 3}
+    assert layout_of({**GRAY, **rgb, Tags.Compression: number}).compression == scheme

@@ -48,6 +48,9 @@ COMPRESSION_NAMES: Final[Mapping[int, str]] = {
 }
 """The compression schemes that are decoded, by the value of the Compression tag."""
 
+_ALIASES: Final[Mapping[int, int]] = {34926: 50000, 34927: 50001, 50013: 8}
+"""Numbers that schemes had before or beside their own: ZSTD, WebP and Deflate (PixTIFF)."""
+
 OLD_JPEG: Final = 6
 """Compression of TIFF 6 section 22, whose tags have other defaults."""
 
@@ -117,7 +120,7 @@ def _fraction(numerator: int, denominator: int) -> float:
 
 
 def compression_of(ifd: Ifd) -> int:
-    """Return the compression, or refuse it.
+    """Return the compression, by the number that is its own, or refuse it.
 
     Raises
     ------
@@ -125,6 +128,7 @@ def compression_of(ifd: Ifd) -> int:
         ``compression``.
     """
     compression = ifd.integer(Tags.Compression, 1)
+    compression = _ALIASES.get(compression, compression)
     if compression not in COMPRESSION_NAMES:
         found = f"compression {compression} is not decoded"
         hint = "Rewrite the file with Deflate, LZW or ZSTD."

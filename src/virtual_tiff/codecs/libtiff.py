@@ -20,6 +20,7 @@ from virtual_tiff.errors import DecodeError
 _SHORT, _LONG = 3, 4
 _ENTRY: Final = {"little": "<HHI", "big": ">HHI"}
 _BYTE_COUNTS: Final = 279
+_RLE: Final = 2
 _LOGL, _LOGLUV = 32844, 32845
 
 
@@ -64,7 +65,9 @@ def decode(segment: Buffer, config: SegmentConfig, rows: int) -> npt.NDArray[Any
 def decode_strip(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     """Decode a segment of a scheme that marks no end: libtiff wants exactly the rows that it holds.
 
-    It holds all rows, or exactly those of the last strip: one that decodes to more of them, but not to all, is damaged.
+    It holds all rows, or exactly those of the last strip: one that decodes to more of them, but not to all, is
+    damaged. In modified Huffman, where rows end without a mark, libtiff takes padding for rows, and
+    the end of the data for one more: both are left out of account.
 
     Raises
     ------
@@ -78,7 +81,8 @@ def decode_strip(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         return decode(segment, config, config.rows)
     except DecodeError as error:
         last = config.last_rows
-        if last is None or (last + 1 < config.rows and _decodes(segment, config, last + 1)):
+        codes, more = (bytes(segment).rstrip(b"\0"), 2) if config.compression == _RLE else (segment, 1)
+        if last is None or (last + more < config.rows and _decodes(codes, config, last + more)):
             raise error from error.__cause__
         return decode(segment, config, last)
 
