@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,7 @@ from virtual_tiff.cube.grow import open_array
 from virtual_tiff.cube.header import FileHeader, KeyValue
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import same_grid, same_resolution
-from virtual_tiff.cube.recipe import Recipe, TreeRecipe
+from virtual_tiff.cube.recipe import ASSET, Recipe, TreeRecipe, is_own_name
 from virtual_tiff.cube.select import BAND
 from virtual_tiff.cube.sources import Entry, Place, Row, Rows, cell_text
 from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
@@ -187,8 +188,9 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
     ConformError
         ``conform``, ``misaligned`` or ``overlap`` when files do not fit, or claim the place of another.
     """
-    _check_traits(standing, own, headers)
     options = standing.options(own)
+    _check_traits(standing, own, headers)
+    _check_keys(standing, own, headers, options)
     found = ((header.url, standing.rows.find(header)) for header in headers)
     versions = {url: row for url, row in found if row is not None}
     replaced = dict(versions)
@@ -232,6 +234,38 @@ def _check_traits(standing: Standing, own: TreeRecipe, headers: Sequence[FileHea
         if is_masked(header, level) != own.masked:
             found = "the file has no mask, as those of the cube have" if own.masked else "the file has a mask"
             raise ConformError(found, feature="conform", url=header.url, hint="Publish it as a separate cube.")
+
+
+def _check_keys(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeader], options: StackOptions) -> None:
+    """Refuse files of another band, or with another key that would have become an axis, had it been known before."""
+    for key, known in own.constant.items():
+        if key == BAND and options.band_as == "variable":
+            continue
+        values = {header.url: str(header.keys[key]) if key in header.keys else None for header in headers}
+        others = [header for header in headers if values[header.url] != known]
+        if key not in (BAND, ASSET):  # it may follow from the ground, as the name of a tile does
+            grounds = Counter(ground for ground, _ in {(footprint(header), values[header.url]) for header in headers})
+            others = [
+                header for header in others if grounds[footprint(header)] > 1 or _is_known_ground(standing, own, header)
+            ]
+        for header in others:
+            value = values[header.url]
+            if key == ASSET and is_own_name(value or "", header):
+                continue
+            if value is None and standing.rows.find(header) is not None:
+                continue
+            name = short_names([header.place.plain])[0]
+            what = f"no {key}" if value is None else f"the {key} {value!r}"
+            found = f"{name} has {what}, but the files of the cube have {known!r}, and it has no axis {key!r}"
+            hint = f"Publish it as a separate cube, or all anew with {key!r} among the axes."
+            raise ConformError(found, feature="conform", hint=hint)
+
+
+def _is_known_ground(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
+    """Whether a tree has a file on exactly this ground."""
+    ground = footprint(header, own.levels[0] if own.levels else None)
+    place = same_grid(own.anchor.transform, ground)
+    return place is not None and standing.rows.has_box(own.path, (*place, ground.height, ground.width))
 
 
 def _place(own: TreeRecipe, plan: TreePlan, claim: Claim) -> Place:

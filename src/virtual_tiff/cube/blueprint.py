@@ -129,13 +129,14 @@ class CubePlan:
 
     ``headers`` are the files that are referenced, ``unused`` those that others take the place of. ``asked`` are the
     options by which it was planned. ``notes`` say what was split or left out, and why; ``warnings`` what a reader of
-    the cube should know.
+    the cube should know. ``watched`` are keys of files that would have become axes, had they told files apart.
     """
 
     trees: tuple[TreePlan, ...]
     headers: tuple[FileHeader, ...]
     unused: tuple[FileHeader, ...] = ()
     asked: Mapping[str, Any] = field(default_factory=dict)
+    watched: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

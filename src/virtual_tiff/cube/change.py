@@ -69,7 +69,7 @@ def plan_change(standing: Standing, headers: Sequence[FileHeader]) -> Change:
     entries = [entry for growth in growths for entry in growth.entries]
     if beside is not None:
         fixed = any(own.fixed for own in recipe.trees)
-        trees |= {tree.path: TreeRecipe.of(tree, fixed=fixed) for tree in beside.trees}
+        trees |= {tree.path: TreeRecipe.of(tree, fixed=fixed, watched=recipe.watched) for tree in beside.trees}
         entries += entries_of(beside)
     return Change(
         fits=tuple((growth, _fit(standing, growth)) for growth in growths if growth.plan.headers),

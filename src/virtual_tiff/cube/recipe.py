@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Self
 
@@ -13,14 +13,18 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.blueprint import CubePlan, Footprint, TreePlan
 from virtual_tiff.cube.catalog import is_catalog
 from virtual_tiff.cube.facts import InputOptions, Inputs
-from virtual_tiff.cube.header import HeaderOptions
+from virtual_tiff.cube.header import FileHeader, HeaderOptions
 from virtual_tiff.cube.listed import Input, gather_inputs
 from virtual_tiff.cube.plan import stack_options
+from virtual_tiff.cube.select import BAND
 from virtual_tiff.cube.views import StackOptions, is_masked
 from virtual_tiff.errors import UsageError
 
 FUNCTION: Final = "function"
 """Written for a time that a function gave."""
+
+ASSET: Final = "asset"
+"""The key of a file that is the key of its asset in a catalogue."""
 
 type Json = dict[str, Any]
 
@@ -31,6 +35,7 @@ class TreeRecipe:
 
     ``traits`` are those in which all files agree, ``masked`` says that all have masks. The claims of files in the
     ledger count from the corner of ``anchor``, which stays when the grids grow; those that are ``fixed`` do not.
+    ``constant`` are keys of files, such as the band, that are no axes since all files have the same value.
     """
 
     path: str
@@ -43,9 +48,10 @@ class TreeRecipe:
     fixed: bool
     anchor: Footprint
     grids: tuple[Footprint, ...]
+    constant: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tree: TreePlan, *, fixed: bool) -> Self:
+    def of(cls, tree: TreePlan, *, fixed: bool, watched: Iterable[str] = ()) -> Self:
         """The recipe of a tree that is being published."""
         first = tree.headers[0]
         return cls(
@@ -59,6 +65,7 @@ class TreeRecipe:
             fixed=fixed,
             anchor=tree.grids[0],
             grids=tree.grids,
+            constant=_constant(tree, (BAND, ASSET, *watched)),
         )
 
     @property
@@ -73,6 +80,7 @@ class TreeRecipe:
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return own | {
             "traits": dict(self.traits),
+            "constant": dict(self.constant),
             "axes": list(self.axes),
             "levels": None if self.levels is None else list(self.levels),
             "anchor": _ground_json(self.anchor),
@@ -99,13 +107,14 @@ class Recipe:
     """A cube: the options of its plan, how headers are read, what inputs say, and its trees.
 
     ``plan`` are arguments of :func:`virtual_tiff.cube.groups.plan`, ``inputs`` those of
-    :class:`virtual_tiff.cube.listed.InputOptions`.
+    :class:`virtual_tiff.cube.listed.InputOptions`, ``watched`` those of the plan.
     """
 
     plan: Mapping[str, Any]
     reading: HeaderOptions
     inputs: Mapping[str, Any] = field(default_factory=dict)
     trees: tuple[TreeRecipe, ...]
+    watched: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, plan: CubePlan, reading: HeaderOptions, inputs: Mapping[str, Any] | None = None) -> Self:
@@ -114,8 +123,8 @@ class Recipe:
         if callable(asked.get("time")):
             asked["time"] = FUNCTION
         fixed = asked.get("bounds") is not None or asked.get("window") is not None
-        trees = tuple(TreeRecipe.of(tree, fixed=fixed) for tree in plan.trees if tree.headers)
-        return cls(plan=asked, reading=reading, inputs=dict(inputs or {}), trees=trees)
+        found = (TreeRecipe.of(tree, fixed=fixed, watched=plan.watched) for tree in plan.trees if tree.headers)
+        return cls(plan=asked, reading=reading, inputs=dict(inputs or {}), trees=tuple(found), watched=plan.watched)
 
     def options(self, tree: TreeRecipe, *, time: Any = None) -> StackOptions:
         """How further files of a tree are planned; `time` stands for a function that made the times.
@@ -164,6 +173,7 @@ class Recipe:
             "plan": dict(self.plan),
             "reading": asdict(self.reading),
             "inputs": dict(self.inputs),
+            "watched": list(self.watched),
             "trees": [tree.to_json() for tree in self.trees],
         }
 
@@ -180,7 +190,26 @@ class Recipe:
             ),
             inputs=dict(json["inputs"]),
             trees=tuple(map(TreeRecipe.from_json, json["trees"])),
+            watched=tuple(json["watched"]),
         )
+
+
+def _constant(tree: TreePlan, keys: Iterable[str]) -> dict[str, str]:
+    """The keys in which all files of a tree agree, as text; the names of files are no names of assets."""
+    found: dict[str, str] = {}
+    for key in keys:
+        values = {header.keys.get(key) for header in tree.headers}
+        if key not in tree.axes and len(values) == 1 and None not in values:
+            found[key] = str(values.pop())
+    if BAND in found or BAND in tree.axes or is_own_name(found.get(ASSET, ""), tree.headers[0]):
+        found.pop(ASSET, None)
+    return found
+
+
+def is_own_name(asset: str, header: FileHeader) -> bool:
+    """Whether the key of an asset is but the name of its file, as in some catalogues."""
+    name = header.place.plain.rpartition("/")[2]
+    return asset in (name, name.partition(".")[0])
 
 
 def _are_files(inputs: Input) -> bool:

@@ -254,6 +254,13 @@ class Rows:
                 found[url] = near
         return found
 
+    def has_box(self, tree: str, box: Box) -> bool:
+        """Whether a tree has a file with exactly these pixels."""
+        found = self.columns["used"] & (self.columns["tree"] == tree)
+        for name, value in zip(_BOX, box, strict=True):
+            found = found & (self.columns[name] == value)
+        return bool(found.any())
+
     def _row(self, number: int) -> Row:
         value = {name: column[number] for name, column in self.columns.items()}
         top, left, height, width = (int(value[name]) for name in _BOX)
