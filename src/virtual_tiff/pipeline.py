@@ -18,6 +18,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
+from virtual_tiff.codecs.config import CODEC_NAME
 from virtual_tiff.store import RangeStore
 
 
@@ -57,13 +58,14 @@ class _Members(ZarrStore):
 
 
 def set_fused_pipeline(array: Array[Any]) -> None:
-    """Let an array be read by the fused pipeline, if its chunks are in local files and zarr's default is set."""
+    """Let an array of segments be read by the fused pipeline, if they are in local files and zarr's default is set."""
     opened = array.async_array
-    default = type(opened.codec_pipeline) is BatchedCodecPipeline
-    if not (default and isinstance(array.store, RangeStore) and array.store.is_local):
-        return
     metadata = opened.metadata
-    if not isinstance(metadata, ArrayV3Metadata):
+    if type(opened.codec_pipeline) is not BatchedCodecPipeline or not isinstance(metadata, ArrayV3Metadata):
+        return
+    if metadata.codecs[-1].to_dict()["name"] != CODEC_NAME:  # a coordinate, which is inlined
+        return
+    if not (isinstance(array.store, RangeStore) and array.store.is_local):
         return
     # as zarr's create_codec_pipeline does: the shape is not used, and rectilinear grids have none
     spec = ArraySpec(
