@@ -264,8 +264,10 @@ def _shift(session: icechunk.Session, path: str, steps: Sequence[int | Sequence[
         step if isinstance(step, int) else {target: position for position, target in enumerate(step)} for step in steps
     ]
 
-    def forward(index: Iterable[int]) -> list[int]:
-        return [own + step if isinstance(step, int) else step[own] for own, step in zip(index, steps, strict=True)]
+    def forward(index: Iterable[int]) -> list[int] | None:
+        old = list(index)
+        new = [own + step if isinstance(step, int) else step[own] for own, step in zip(old, steps, strict=True)]
+        return None if new == old else new  # what stays costs next to nothing
 
     def backward(index: Iterable[int]) -> list[int] | None:
         before = [
