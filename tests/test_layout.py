@@ -141,5 +141,5 @@ def test_imagej_counts_planes_in_the_description_of_the_only_ifd() -> None:
 
 @pytest.mark.parametrize(("number", "scheme"), [(34926, 50000), (34927, 50001), (50013, 8)])
 def test_numbers_that_schemes_had_before_mean_the_same(number: int, scheme: int) -> None:
-    rgb = {Tags.BitsPerSample: [8, 8, 8], Tags.SamplesPerPixel: 3}
+    rgb: dict[int, int | list[int]] = {Tags.BitsPerSample: [8, 8, 8], Tags.SamplesPerPixel: 3}
     assert layout_of({**GRAY, **rgb, Tags.Compression: number}).compression == scheme
