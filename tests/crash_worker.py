@@ -60,6 +60,8 @@ def work() -> int:
             append([order["inputs"]], order["cube"], group=order["group"], batch=order["batch"])
     except VirtualTiffError as error:
         said = str(error)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the test shall show it)
+        said = f"unexpected {error!r}"
     print(json.dumps(said), flush=True)
     return 0
 

@@ -61,6 +61,7 @@ class FlakyProxy(Server):
         self.upstream = urlsplit(upstream).netloc
         self.rate = rate
         self.faults = tuple(faults)
+        self.methods: Collection[str] = ()
         self.log: list[Passed] = []
         self.closing = threading.Event()
         self._chance = random.Random(seed)
@@ -75,9 +76,20 @@ class FlakyProxy(Server):
         with self._lock:
             return Counter({"requests": len(self.log)}) + Counter(str(one.fault) for one in self.log if one.fault)
 
-    def next_fault(self) -> Fault | None:
+    def restart(
+        self, seed: int, *, rate: float, faults: Collection[Fault] = FAULTS, methods: Collection[str] = ()
+    ) -> None:
+        """Fail in another way from now on, only requests with these methods when any are given; forget the log."""
+        with self._lock:
+            self._chance = random.Random(seed)
+            self.rate, self.faults, self.methods = rate, tuple(faults), methods
+            self.log.clear()
+
+    def next_fault(self, method: str) -> Fault | None:
         """The fault of the next request; for the handler."""
         with self._lock:
+            if self.methods and method not in self.methods:
+                return None
             return self._chance.choice(self.faults) if self._chance.random() < self.rate else None
 
     def record(self, passed: Passed) -> None:
@@ -151,19 +163,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         owner = cast(_Httpd, self.server).owner
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = owner.next_fault()
+        fault = owner.next_fault(self.command)
         answer = _REFUSED.get(fault or "")
         if fault != "reset" and answer is None:
             answer = self._ask(owner.upstream, body)
         owner.record(Passed(self.command, self.path, fault, None if answer is None else answer.status))
         if fault == "late":
             owner.closing.wait(LATE)
-        if answer is None or fault == "done-reset" or (fault == "cut" and not self._has_body(answer)):
+        if answer is None or fault == "done-reset":
             self._reset()
         elif fault == "done-500":
             self._send(_REFUSED["500"])
         else:
-            self._send(answer, cut=fault == "cut")
+            self._send(answer, cut=fault == "cut" and self._has_body(answer))
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815 (as the base class calls them)
 

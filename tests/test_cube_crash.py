@@ -69,7 +69,12 @@ class Worker:
         group: str = "",
         batch: int = 0,
     ) -> None:
-        order = {"task": task, "inputs": str(inputs), "cube": str(cube), "environment": dict(environment or {})}
+        order: dict[str, Any] = {
+            "task": task,
+            "inputs": str(inputs),
+            "cube": str(cube),
+            "environment": dict(environment or {}),
+        }
         order |= {"group": group, "batch": batch or {"publish": 100, "append": 50}[task]}
         assert self._process.stdin is not None
         self._child, self._ready = self.get_ready(), None
@@ -367,7 +372,7 @@ def test_two_publishers_into_one_repository(place: str, env: Environment, archiv
             worker.begin("publish", folder, cube, env.of(place), group=group, batch=60)
         ends = sorted(worker.end() for worker in env.workers)
         assert ends[0] == ""
-        assert "target-exists" in ends[1] if groups[0] == groups[1] else ends[1] == ""
+        assert "target-exists" in ends[1] if len(set(groups)) == 1 else ends[1] == ""
         for group in groups:
             assert np.array_equal(open_cube(cube, group=group)["band_data"].values, pixels)
     assert np.array_equal(open_cube(cube, group="old")["band_data"].values, pixels[:1])

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import icechunk
 
-from virtual_tiff.cube.patient import insist, is_passing, pauses
+from virtual_tiff.cube.patient import insist, next_pause, pauses
 
 WORD: Final = "write"
 """The name of the word in the metadata of a commit."""
@@ -155,7 +155,7 @@ def _once[T](act: Callable[[], T], look: Callable[[], T | None]) -> T:
             done = look()
             if done is not None:
                 return done
-            pause = next(waits, None) if is_passing(error) else None
+            pause = next_pause(error, waits)
             if pause is None:
                 raise
         time.sleep(pause)

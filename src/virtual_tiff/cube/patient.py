@@ -36,6 +36,9 @@ _PASSING: Final = re.compile(
     r"|SlowDown|InternalError|ServiceUnavailable|TooManyRequests|throttl",
     re.IGNORECASE,
 )
+_GIVEN_UP: Final = "virtual_tiff_given_up"
+"""Set on errors after the last attempt, so that what was tried patiently is not tried patiently again."""
+
 _WORDLESS: Final = re.compile(r"service error: unhandled error: Error\b")
 """S3 without an error code: an overloaded server, when Icechunk has used up its own retries, or a bare refusal."""
 _NEVER: Final = frozenset({"virtual-chunk-modified", "object-not-found", "invalid-credentials"})
@@ -75,14 +78,15 @@ def pauses() -> Iterator[float]:
 
 def insist[T](work: Callable[[], T]) -> T:
     """Do what may be done twice, and do it again when the storage failed for a reason that may pass."""
-    for pause in pauses():
+    waits = pauses()
+    while True:
         try:
             return work()
         except Exception as error:
-            if not is_passing(error):
+            pause = next_pause(error, waits)
+            if pause is None:
                 raise
         time.sleep(pause)
-    return work()
 
 
 async def insist_async[T](work: Callable[[], Awaitable[T]]) -> T:
@@ -93,10 +97,21 @@ async def insist_async[T](work: Callable[[], Awaitable[T]]) -> T:
             async with asyncio.timeout(_LONGEST_READ):
                 return await work()
         except (TimeoutError, icechunk.IcechunkError) as error:
-            pause = next(waits, None) if isinstance(error, TimeoutError) or is_passing(error) else None
+            pause = next_pause(error, waits)
             if pause is None:
                 raise
         await asyncio.sleep(pause)
+
+
+def next_pause(error: Exception, waits: Iterator[float]) -> float | None:
+    """Seconds to wait before the next attempt, or None when the error is to be raised."""
+    given_up = getattr(error, _GIVEN_UP, False) or getattr(error.__cause__, _GIVEN_UP, False)
+    if given_up or not (isinstance(error, TimeoutError) or is_passing(error)):
+        return None
+    pause = next(waits, None)
+    if pause is None:
+        setattr(error, _GIVEN_UP, True)
+    return pause
 
 
 def opened(storage: icechunk.Storage, **options: Any) -> icechunk.Repository:
