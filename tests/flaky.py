@@ -18,10 +18,13 @@ from urllib.parse import urlsplit
 
 from tests.servers import HOST, Server
 
-type Fault = Literal["500", "503", "429", "reset", "cut", "late", "done-500", "done-reset"]
-"""Refused unseen (500, 503, 429, reset); answered in part (cut) or late; done, but the answer is lost (done-...)."""
+type Fault = Literal["500", "503", "429", "reset", "cut", "late", "done-500", "done-reset", "403"]
+"""Refused unseen (500, 503, 429, reset); answered in part (cut) or late; done, but the answer is lost (done-...).
 
-FAULTS: Final[tuple[Fault, ...]] = get_args(Fault.__value__)
+Not among the passing ones, :data:`FAULTS`: 403.
+"""
+
+FAULTS: Final[tuple[Fault, ...]] = tuple(fault for fault in get_args(Fault.__value__) if fault != "403")
 LATE: Final = 0.5
 """Seconds that a late answer takes."""
 
@@ -150,6 +153,7 @@ _REFUSED: Final[dict[str, _Answer]] = {
     "500": _Answer(500),
     "503": _Answer(503, (("Content-Type", "application/xml"),), _SLOW_DOWN),
     "429": _Answer(429),
+    "403": _Answer(403),
 }
 
 
