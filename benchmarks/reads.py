@@ -1,9 +1,10 @@
 """Whole images on the local disk, read through VirtualTIFF and zarr, by tifffile and by GDAL, in each encoding.
 
 Ours are zarr's default and its fused pipeline, each over core codecs where they suffice, and over our own codec; and
-``open_tiff``, from its parsing on. tifffile's are ``TiffPage.asarray`` (which reads, decodes and assembles in one
-thread) and ``TiffPage.decode`` in a loop over segments that are in memory already and that are not assembled: of
-uncompressed segments it makes views, which nothing can beat. GDAL opens the file and uses all threads.
+``open_tiff``, from its parsing on, which chooses our own codec and the fused pipeline. tifffile's are
+``TiffPage.asarray`` (which reads, decodes and assembles in one thread) and ``TiffPage.decode`` in a loop over segments
+that are in memory already and that are not assembled: of uncompressed segments it makes views, which nothing can beat.
+GDAL opens the file and uses all threads.
 
 All contenders take turns, and must agree on the pixels. Peak memory is the growth of a fresh process that reads the
 image once.
