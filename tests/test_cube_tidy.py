@@ -10,12 +10,14 @@ import pytest
 import zarr
 
 from tests.archives import make_archive
-from tests.flaky import FlakyProxy
+from tests.flaky import Fault, FlakyProxy
 from tests.servers import Web
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.tidy import tidy
 from virtual_tiff.errors import SourceError, UsageError
+
+FORBIDDEN: tuple[Fault, ...] = ("403",)
 
 
 def test_abandoned_branches_and_objects_are_removed(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ def test_sources_that_may_not_be_read_are_told_when_a_cube_is_opened(web: Web, t
     with FlakyProxy(web.url, rate=0) as proxy:
         publish([f"{proxy.url}{below}s{index}.tif" for index in range(2)], tmp_path / "cube")
         assert np.array_equal(open_cube(tmp_path / "cube")["band_data"].values, pixels)
-        proxy.restart(0, rate=1, faults=("403",))
+        proxy.restart(0, rate=1, faults=FORBIDDEN)
         with pytest.raises(SourceError) as caught:
             open_cube(tmp_path / "cube")
         assert caught.value.feature == "forbidden"
