@@ -113,8 +113,8 @@ GUESTS = {
 ZARR_FOR_CODECS = {"zarr.abc.codec", "zarr.core.array_spec", "zarr.core.buffer", "zarr.core.common"}
 """A consumer of a published store pays for what the codecs import: the base classes and nothing more."""
 
-RESERVED: frozenset[str] = frozenset()
-"""Feature codes that no code raises yet."""
+RESERVED: frozenset[str] = frozenset({"fill-order"})
+"""Feature codes that no code raises, or none raises any more."""
 
 PUBLIC = {
     "ConformError",

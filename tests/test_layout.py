@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.opening import source_of, written
+from tests.opening import open_array, source_of, written
 from tests.tiffbytes import Dir, Entry, build
 from virtual_tiff.errors import FormatError, LimitError, UnsupportedError, VirtualTiffError
 from virtual_tiff.layout import SegmentLayout, segment_layout, stacked_planes
@@ -90,8 +90,7 @@ REFUSED: list[tuple[dict[int, int | list[int]], type[VirtualTiffError], str, int
     ({Tags.Compression: 5, Tags.Predictor: 3}, UnsupportedError, "predictor", Tags.Predictor),
     ({Tags.BitsPerSample: 33}, UnsupportedError, "sample-format", Tags.BitsPerSample),
     ({Tags.BitsPerSample: 12, Tags.SampleFormat: 2}, UnsupportedError, "sample-format", Tags.BitsPerSample),
-    ({Tags.FillOrder: 3}, UnsupportedError, "fill-order", Tags.FillOrder),
-    ({Tags.PlanarConfiguration: 3}, UnsupportedError, "planar", Tags.PlanarConfiguration),
+    ({Tags.SamplesPerPixel: 2, Tags.PlanarConfiguration: 3}, UnsupportedError, "planar", Tags.PlanarConfiguration),
     ({Tags.ImageDepth: 4}, UnsupportedError, "volumetric", Tags.ImageDepth),
     (
         {Tags.SamplesPerPixel: 2, Tags.SampleFormat: [1, 3]},
@@ -105,6 +104,13 @@ REFUSED: list[tuple[dict[int, int | list[int]], type[VirtualTiffError], str, int
         "mixed-samples",
         Tags.BitsPerSample,
     ),
+    (
+        {Tags.SamplesPerPixel: 3, Tags.BitsPerSample: [8, 16]},
+        UnsupportedError,
+        "mixed-samples",
+        Tags.BitsPerSample,
+    ),
+    ({Tags.TileWidth: 8}, FormatError, "bad-geometry", Tags.TileWidth),
     ({Tags.TileWidth: 2**20, Tags.TileLength: 2**20}, LimitError, "limit-segment-bytes", None),
 ]
 
@@ -137,6 +143,25 @@ def test_imagej_counts_planes_in_the_description_of_the_only_ifd() -> None:
     several = written(pixels, photometric="minisblack", description="ImageJ=1.54f\nimages=4\nslices=4\n")
     tiff = read_tiff(source_of(several))
     assert stacked_planes(tiff, tiff.ifd(0)) == 1
+
+
+def test_values_that_there_are_not_and_that_do_not_matter() -> None:
+    assert layout_of({**GRAY, Tags.FillOrder: 3}).fill_order == 1
+    assert not layout_of({**GRAY, Tags.PlanarConfiguration: 0}).planar
+    assert not layout_of({**GRAY, Tags.TileLength: 8}).tiled
+
+
+@pytest.mark.parametrize("rows", [None, 7, 24])
+def test_metamorph_stacks_have_a_single_ifd(rows: int | None) -> None:
+    """The planes lie behind one another; UIC2 has six numbers for each."""
+    pixels = np.random.default_rng(1).integers(0, 4000, (5, 24, 17), np.uint16)
+    per_strip = [17 * 2 * min(rows or 24, 24 - row) for row in range(0, 24, rows or 24)]
+    offsets = [8 + sum(per_strip[:strip]) for strip in range(len(per_strip))]
+    tags = {256: [17], 257: [24], 258: [16], 273: offsets, 278: [rows or 24], 279: per_strip}
+    stamps = Entry(33629, 5, [0] * 30, count=5)
+    entries = [*(Entry(code, LONG, values) for code, values in tags.items()), stamps]
+    array = open_array(bytes(build([Dir(entries)], ghost=pixels.astype("<u2").tobytes()).data))
+    np.testing.assert_array_equal(np.asarray(array[...]), pixels)
 
 
 @pytest.mark.parametrize(("number", "scheme"), [(34926, 50000), (34927, 50001), (50013, 8)])

@@ -34,8 +34,8 @@ class SegmentLayout:
     """How the pixels of one IFD lie in its segments, as values of the tags with all defaults filled in.
 
     ``rows`` and ``columns`` are the pixels of a full segment. ``dtype`` is that of the decoded samples.
-    ``bits`` has one entry, or one per band when they differ. ``stacked`` is True when the bands are the planes of an
-    ImageJ stack: one IFD describes the first, the others lie behind it.
+    ``bits`` has one entry, or one per band when they differ. ``stacked`` is True when the bands are the planes of a
+    stack of ImageJ or MetaMorph: one IFD describes the first, the others lie behind it.
     """
 
     url: str
@@ -203,11 +203,16 @@ _IMAGEJ_IMAGES: Final = re.compile(r"^images=(\d+)\s*$", re.MULTILINE)
 def stacked_planes(tiff: TiffFile, ifd: Ifd) -> int:
     """Return the number of planes that one IFD stands for.
 
-    ImageJ writes stacks of more than 4 GiB with a single IFD: the planes lie behind one another, uncompressed, and
-    only the description counts them.
+    MetaMorph writes stacks with a single IFD, and so does ImageJ those of more than 4 GiB: the planes lie behind one
+    another, uncompressed; only a private tag, or the description, counts them.
     """
+    if not tiff.complete or len(tiff.ifds) != 1 or ifd.path != (0,):
+        return 1
+    planes = ifd.tags.get(Tags.UIC2)  # its count is the number of planes
+    if planes is not None:
+        return max(1, planes.count)
     description = ifd.text(Tags.ImageDescription) or ""
-    if not description.startswith("ImageJ=") or not tiff.complete or len(tiff.ifds) != 1 or ifd.path != (0,):
+    if not description.startswith("ImageJ="):
         return 1
     images = _IMAGEJ_IMAGES.search(description.replace("\r", "\n"))
     return max(1, int(images[1])) if images else 1
@@ -235,8 +240,11 @@ def _photometric(ifd: Ifd) -> int | None:
 
 
 def _segment_size(ifd: Ifd, width: int, height: int) -> tuple[bool, int, int]:
-    """Return (tiled, rows, columns); like libtiff, RowsPerStrip absent or 0 is the whole image."""
-    if Tags.TileWidth in ifd or Tags.TileLength in ifd:
+    """Return (tiled, rows, columns); like libtiff, RowsPerStrip absent or 0 is the whole image.
+
+    A TileLength alone does not make tiles of strips.
+    """
+    if Tags.TileWidth in ifd or (Tags.TileLength in ifd and Tags.StripOffsets not in ifd):
         columns, rows = ifd.integer(Tags.TileWidth, 0), ifd.integer(Tags.TileLength, 0)
         if columns < 1 or rows < 1:
             found = f"tiles of {columns} x {rows} pixels"
@@ -251,6 +259,9 @@ def _samples(ifd: Ifd, bands: int, default: int) -> tuple[tuple[int, ...], int]:
     declared = ifd.integers(Tags.BitsPerSample)
     depths = [int(v) for v in declared] if declared is not None and declared.size else [default]
     if len(depths) < bands:
+        if len(set(depths)) > 1:
+            found = f"{len(depths)} different numbers of bits for {bands} samples"
+            raise UnsupportedError(found, feature="mixed-samples", ifd=ifd.path, tag=Tags.BitsPerSample)
         depths += depths[:1] * (bands - len(depths))
     unique = set(depths[:bands])
     bits = (depths[0],) if len(unique) == 1 else tuple(depths[:bands])
@@ -284,18 +295,16 @@ def _dtype(ifd: Ifd, bits: tuple[int, ...], sample_format: int) -> np.dtype[Any]
 
 def _planar(ifd: Ifd, bands: int) -> bool:
     planar = ifd.integer(Tags.PlanarConfiguration, 1)
-    if planar not in (1, 2):
+    if planar not in (1, 2) and bands > 1:
         found = f"planar configuration {planar}"
         raise UnsupportedError(found, feature="planar", ifd=ifd.path, tag=Tags.PlanarConfiguration)
     return planar == 2 and bands > 1
 
 
 def _fill_order(ifd: Ifd) -> int:
+    """The fill order; like libtiff, values that there are not mean the usual one."""
     order = ifd.integer(Tags.FillOrder, 1)
-    if order not in (1, 2):
-        found = f"fill order {order}"
-        raise UnsupportedError(found, feature="fill-order", ifd=ifd.path, tag=Tags.FillOrder)
-    return order
+    return order if order == 2 else 1
 
 
 def _predictor(ifd: Ifd, compression: int) -> int:
