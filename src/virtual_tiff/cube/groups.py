@@ -13,7 +13,7 @@ from virtual_tiff.cube.conform import check_conform, find_differences
 from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.levels import tree
-from virtual_tiff.cube.mosaic import Tile, lay_out, same_grid, same_resolution, split_tiles
+from virtual_tiff.cube.mosaic import Tile, lay_out, pixel_size, same_grid, same_resolution, split_tiles
 from virtual_tiff.cube.plan import asked_json, stack_options
 from virtual_tiff.cube.select import touches
 from virtual_tiff.cube.stack import WHERE, leading_axes
@@ -312,5 +312,7 @@ def _why(one: _Part, two: _Part) -> str:
         if field not in WHERE
     )
     listed = ", ".join(fields)
-    masks = "" if listed else "masks, or the size of the pixels"
-    return f"it differs in {listed or masks}"
+    grounds = [footprint(header) for header in pair]
+    if not listed and not same_resolution(grounds[0].transform, grounds[1]):
+        return f"its pixels are {pixel_size(grounds[1])}, not {pixel_size(grounds[0])}"
+    return f"it differs in {listed or 'masks'}"

@@ -58,7 +58,9 @@ def tree(
             )
         except ConformError as error:
             if options.levels is not True or position == 0:
-                raise
+                if number == 0:
+                    raise
+                raise _of_level(error, number, grown=extent is not None) from error
             left = ", ".join(map(str, numbers[position:]))
             notes.append(f"overviews from level {number} on are left out ({left}): {error.found}")
             break
@@ -66,6 +68,14 @@ def tree(
     notes += dict.fromkeys(text for one in stacks for text in one.notes)
     groups = (root, *(one.group for one in stacks))
     return _tree(groups, stacks, options, tuple(numbers[: len(stacks)]), notes)
+
+
+def _of_level(error: ConformError, number: int, *, grown: bool) -> ConformError:
+    """The same error, which tells of what level it is."""
+    hint = error.hint
+    if grown:
+        hint = f"Publish the cube anew with overviews=[{', '.join(map(str, range(number)))}], or these files beside it."
+    return ConformError(f"level {number}: {error.found}", feature=error.feature, url=error.url, hint=hint)
 
 
 def _tree(

@@ -130,7 +130,7 @@ def _other_grid(base: FileHeader | None, first: Footprint, other: FileHeader, fo
     if first.transform is None or footprint.transform is None:
         why = "only one of them has a transform"
     elif not same_resolution(first.transform, footprint):
-        why = f"their pixels differ: {_pixel(footprint.transform)}, not {_pixel(first.transform)}"
+        why = f"their pixels differ: {pixel_size(footprint)}, not {pixel_size(first)}"
     else:
         moved = ~first.transform @ footprint.transform
         why = f"their origins are {moved.c:.6g} columns and {moved.f:.6g} rows apart, which is no whole number"
@@ -138,7 +138,11 @@ def _other_grid(base: FileHeader | None, first: Footprint, other: FileHeader, fo
     return ConformError(found, feature="misaligned", hint="Publish them as separate groups or cubes.")
 
 
-def _pixel(transform: Affine) -> str:
+def pixel_size(ground: Footprint) -> str:
+    """The size of a pixel in units of the CRS, for messages."""
+    transform = ground.transform
+    if transform is None:
+        return "nowhere, without a transform"
     rotated = "" if transform.b == transform.d == 0 else ", rotated"
     return f"{transform.a:.10g} x {transform.e:.10g}{rotated}"
 
@@ -207,9 +211,15 @@ def check_overlaps(tiles: Sequence[Tile], tell: Callable[[Cell], str]) -> None:
         return
     one, two = short_names([tile.header.place.plain for tile in overlap])
     same = (overlap[0].row, overlap[0].col) == (overlap[1].row, overlap[1].col)
-    verb = "claim the same place" if same else "overlap"
+    verb = "claim the same place" if same else f"overlap by {_shared(*overlap)} pixels"
     hint = "Leave one of them out, or give an axis that tells them apart."
     raise ConformError(f"{one} and {two} {verb}{tell(overlap[0].cell)}", feature="overlap", hint=hint)
+
+
+def _shared(one: Tile, two: Tile) -> str:
+    """Width and height of the pixels that two tiles share."""
+    width = min(one.right, two.right) - max(one.col, two.col)
+    return f"{width} x {min(one.bottom, two.bottom) - max(one.row, two.row)}"
 
 
 def find_overlaps(tiles: Iterable[Tile]) -> Iterator[tuple[Tile, Tile]]:

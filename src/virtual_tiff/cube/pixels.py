@@ -23,7 +23,7 @@ from virtual_tiff.cube.open import Credentials, open_repository
 from virtual_tiff.cube.patient import PatientStore
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.runner import run
-from virtual_tiff.cube.select import BAND, find_bands
+from virtual_tiff.cube.select import BAND, Span, crop, find_bands
 from virtual_tiff.cube.sources import Row, read_recipe, read_rows
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import translated
@@ -139,7 +139,8 @@ class _Cube:
     def array(self, row: Row, name: str) -> zarr.Array[Any]:
         """The array that has pixels of a file, on the finest level."""
         path = joined(self.group, self.tree(row).level_paths[0], name)
-        return zarr.open_array(self.store, path=path, mode="r", zarr_format=3)
+        with zarr.config.set({"array.rectilinear_chunks": True}):
+            return zarr.open_array(self.store, path=path, mode="r", zarr_format=3)
 
     def position(self, row: Row) -> tuple[int, ...]:
         """Where a file lies along the leading axes."""
@@ -174,7 +175,8 @@ def _compare_one(cube: _Cube, row: Row, choose: random.Random) -> Pixels:
     except VirtualTiffError as error:
         return Pixels(row.url, row.tree, (), "not compared", "not compared", str(error))
     options = replace(cube.recipe.options(tree, time="auto"), bounds=None, window=None)
-    named = {BAND: row.variable} if row.variable else {}
+    band = row.variable or tree.constant.get(BAND)
+    named = {BAND: band} if band else {}
     if BAND in tree.axes:
         named = {BAND: json.loads(row.label)[tree.axes.index(BAND)]}
     header = replace(header, keys=named)
@@ -194,11 +196,9 @@ def _compare_one(cube: _Cube, row: Row, choose: random.Random) -> Pixels:
     except Exception as error:  # noqa: BLE001 (whatever reading raises is the finding)
         why = f"reading the cube raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return Pixels(row.url, array.path, index, "differs", "not compared", why)
-    chunk = tuple(
-        (part if isinstance(part, int) else part.start) // step for part, step in zip(at, array.chunks, strict=True)
-    )
-    inside: Any = box
-    decoded = np.asarray(_decode(header, view.array)[inside])
+    steps = (*(1 for _ in at[: -len(box)]), *view.array.chunk_shape)
+    chunk = tuple((part if isinstance(part, int) else part.start) // step for part, step in zip(at, steps, strict=True))
+    decoded = _decode(header, view.array, box)
     decoder: Outcome = "same" if _equal(ours, decoded) else "differs"
     gdal, why = _compare_gdal(header, _bands(header, view, options), box, ours, level=level or 0)
     found = why if decoder == "same" else "our decoder reads other pixels"
@@ -228,13 +228,18 @@ def _bands(header: FileHeader, view: View, options: StackOptions) -> list[int]:
     return [band + 1 for band in find_bands(options.bands, band_labels(header.metadata) or (), count)]
 
 
-def _decode(header: FileHeader, part: VirtualArray) -> zarr.Array[Any]:
-    """A part of the image as an array that is read straight from the file."""
+def _decode(header: FileHeader, image: VirtualArray, box: Sequence[slice]) -> Values:
+    """The pixels of one chunk as they are read straight from the file."""
     place = header.place
+    rows, columns = box[-2:]
+    part = crop(image, Span(rows.start, columns.start, rows.stop, columns.stop))
+    if part.last_rows is not None:  # one chunk is a regular grid
+        part = replace(part, chunk_shape=(*part.chunk_shape[:-2], part.last_rows, part.chunk_shape[-1]), last_rows=None)
     registry: ObjectStoreRegistry[Any] = ObjectStoreRegistry({place.root: place.store})
     array = replace(part, url=place.root + place.path)  # registries take paths as they are, not encoded
     store = RangeStore(manifest_group(VirtualGroup(arrays={"image": array})), registry=registry)
-    return zarr.open_array(store, path="image", mode="r", zarr_format=3)
+    inside: Any = (*box[:-2], slice(None), slice(None))
+    return np.asarray(zarr.open_array(store, path="image", mode="r", zarr_format=3)[inside])
 
 
 def _compare_gdal(

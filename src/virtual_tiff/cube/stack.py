@@ -134,8 +134,8 @@ def stack(
     _check_points(headers, exposed, level)
     for variable in variables:
         _check_alike(variable.views)
-        check_blocks(variable.tiles, exposed)
         check_overlaps(variable.tiles, axes.tell)
+        check_blocks(variable.tiles, exposed)
     claims = {
         header.url: Claim(own_variable(header, options), cell, place[0] - span.top, place[1] - span.left, *size)
         for header, place, cell in zip(headers, places, axes.cells, strict=True)

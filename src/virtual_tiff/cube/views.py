@@ -141,7 +141,8 @@ def views_of(headers: Sequence[FileHeader], options: StackOptions, level: int | 
     """
     variables = variables_of(headers, options)
     for variable, members in variables.items():
-        mask = _mask_name(members, variable, level or 0, many=len(variables) > 1)
+        keyed = options.band_as == "variable" and BAND in members[0].keys
+        mask = _mask_name(members, variable, level or 0, own=keyed)
         for header in members:
             array = header.array if level is None else _level(header, level)
             yield from _image_views(header, array, variable, options, level=level, mask=mask)
@@ -167,8 +168,11 @@ def is_masked(header: FileHeader, level: int = 0) -> bool:
     return bool(header.masks) and header.masks[level] is not None
 
 
-def _mask_name(headers: Sequence[FileHeader], variable: str, level: int, *, many: bool) -> str | None:
-    """The name of the variable that masks another, where files have masks; then all must have one."""
+def _mask_name(headers: Sequence[FileHeader], variable: str, level: int, *, own: bool) -> str | None:
+    """The name of the variable that masks another, where files have masks; then all must have one.
+
+    Where files belong to different variables each has its `own`, also before there are several.
+    """
     masked = [is_masked(header, level) for header in headers]
     if not any(masked):
         return None
@@ -176,7 +180,7 @@ def _mask_name(headers: Sequence[FileHeader], variable: str, level: int, *, many
         without = headers[masked.index(False)]
         found = f"the file has no mask at level {level}, but {sum(masked)} of {len(masked)} have one"
         raise ConformError(found, feature="conform", url=without.url, hint="Publish them as separate cubes.")
-    return f"{variable}_{MASK}" if many else MASK
+    return f"{variable}_{MASK}" if own else MASK
 
 
 def _image_views(
