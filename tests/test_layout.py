@@ -164,6 +164,28 @@ def test_metamorph_stacks_have_a_single_ifd(rows: int | None) -> None:
     np.testing.assert_array_equal(np.asarray(array[...]), pixels)
 
 
+def layout_by(software: bytes, **tags: int) -> SegmentLayout:
+    """The layout of a file that says who has written it."""
+    values = {**GRAY, **{getattr(Tags, name): value for name, value in tags.items()}}
+    entries = [Entry(code, LONG, [value]) for code, value in values.items() if isinstance(value, int)]
+    data = build([Dir(sorted([*entries, Entry(Tags.Software, 2, software)], key=lambda entry: entry.code))]).data
+    tiff = read_tiff(source_of(bytes(data)))
+    return segment_layout(tiff, tiff.ifd(0))
+
+
+@pytest.mark.parametrize("software", [b"ISS Vista\0", b"Philips DP v1.0\0"])
+def test_writers_of_a_wrong_depth(software: bytes) -> None:
+    assert layout_by(software, ImageDepth=64).height == 7
+    with pytest.raises(UnsupportedError, match="volume"):
+        layout_by(b"another\0", ImageDepth=64)
+
+
+def test_a_writer_of_floats_without_a_sample_format() -> None:
+    assert layout_by(b"IndicaLabsImageWriter v1\0", BitsPerSample=32).dtype == np.float32
+    assert layout_by(b"IndicaLabsImageWriter v1\0", BitsPerSample=16).dtype == np.uint16
+    assert layout_by(b"another\0", BitsPerSample=32).dtype == np.uint32
+
+
 @pytest.mark.parametrize(("number", "scheme"), [(34926, 50000), (34927, 50001), (50013, 8)])
 def test_numbers_that_schemes_had_before_mean_the_same(number: int, scheme: int) -> None:
     rgb: dict[int, int | list[int]] = {Tags.BitsPerSample: [8, 8, 8], Tags.SamplesPerPixel: 3}

@@ -218,6 +218,13 @@ def stacked_planes(tiff: TiffFile, ifd: Ifd) -> int:
     return max(1, int(images[1])) if images else 1
 
 
+_FALSE_DEPTH: Final = ("ISS Vista", "Philips DP")
+"""Software that writes an ImageDepth although the IFD holds one slice."""
+
+_FLOAT_WRITER: Final = "IndicaLabsImageWriter"
+"""Software whose samples of 32 bits are floats, without a SampleFormat."""
+
+
 def _size(ifd: Ifd) -> tuple[int, int]:
     for tag in (Tags.ImageWidth, Tags.ImageLength):
         if tag not in ifd:
@@ -228,7 +235,7 @@ def _size(ifd: Ifd) -> tuple[int, int]:
         found = f"an image of {width} x {height} pixels"
         raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.ImageWidth)
     depth = ifd.integer(Tags.ImageDepth, 1)
-    if depth > 1:
+    if depth > 1 and not (ifd.text(Tags.Software) or "").startswith(_FALSE_DEPTH):
         found = f"a volume of {depth} slices in one IFD"
         raise UnsupportedError(found, feature="volumetric", ifd=ifd.path, tag=Tags.ImageDepth)
     return width, height
@@ -267,6 +274,8 @@ def _samples(ifd: Ifd, bands: int, default: int) -> tuple[tuple[int, ...], int]:
     bits = (depths[0],) if len(unique) == 1 else tuple(depths[:bands])
     formats = ifd.integers(Tags.SampleFormat)
     kinds = {int(v) for v in formats[:bands]} if formats is not None and formats.size else {1}
+    if formats is None and unique == {32} and (ifd.text(Tags.Software) or "").startswith(_FLOAT_WRITER):
+        kinds = {SampleFormat.FLOAT}
     kinds = {SampleFormat.UINT if kind == SampleFormat.UNDEFINED else kind for kind in kinds}
     if len(kinds) > 1:
         found = f"sample formats {sorted(kinds)} in one IFD"
