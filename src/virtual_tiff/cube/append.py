@@ -16,14 +16,14 @@ import numpy as np
 from virtual_tiff.cube.access import repository_storage
 from virtual_tiff.cube.assign import Standing, check_time, described
 from virtual_tiff.cube.change import Change, plan_change, write_change
-from virtual_tiff.cube.commit import commit
+from virtual_tiff.cube.commit import commit, remove_abandoned
 from virtual_tiff.cube.configure import configured
 from virtual_tiff.cube.container import containers_for
 from virtual_tiff.cube.facts import Inputs
 from virtual_tiff.cube.fresh import settle
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.listed import Input
-from virtual_tiff.cube.patient import insist, opened
+from virtual_tiff.cube.patient import PatientStore, insist, opened
 from virtual_tiff.cube.persist import BATCH, file_names
 from virtual_tiff.cube.recipe import Recipe
 from virtual_tiff.cube.retry import RETRIES
@@ -93,7 +93,7 @@ class _Cube:
             place=self.place,
             group=self.group,
             snapshot=session.snapshot_id,
-            store=session.store,
+            store=PatientStore.of(session),
             recipe=recipe,
             rows=rows,
             time=self.time,
@@ -109,14 +109,14 @@ class _Cube:
 
     def _read(self, session: icechunk.Session) -> tuple[Recipe, Rows]:
         try:
-            recipe = read_recipe(session.store, self.group)
+            recipe = read_recipe(PatientStore.of(session), self.group)
         except FileNotFoundError as error:
             found = f"the repository has no cube of virtual-tiff at /{self.group}"
             raise TargetError(found, feature="target-not-a-cube", url=self.place.url) from error
         if recipe is None:
             found = "nothing can be appended to this cube: it does not say how it was made"
             raise TargetError(found, feature="target-not-a-cube", url=self.place.url, hint="Publish it anew.")
-        return recipe, read_rows(session.store, self.group)
+        return recipe, read_rows(PatientStore.of(session), self.group)
 
 
 @dataclass(slots=True)
@@ -212,7 +212,7 @@ def append(
         raise TargetError(found, feature="target-denied", url=own.place.url, hint="Write to a directory or a bucket.")
     repository = open_existing(own.place)
     with translated(own.place):
-        standing = own.state(repository.readonly_session("main"))
+        standing = own.state(insist(partial(repository.readonly_session, "main")))
     check_time(standing)
     rows = standing.rows
     named = standing.recipe.gather(inputs)
@@ -343,7 +343,7 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
         }
         done.snapshots.append(commit(repository, session, cube.message or _message(change), metadata))
         done.note(change)
-        configured(storage, new, containers)
+        remove_abandoned(configured(storage, new, containers))
     return lacking[len(todo) :]
 
 

@@ -14,6 +14,7 @@ from virtual_tiff.cube.container import Container
 from virtual_tiff.cube.groups import plan
 from virtual_tiff.cube.grow import Fit, fit_group, grow_group, grow_root
 from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.patient import PatientStore
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import GROUP, Entry, Row, entries_of, ledger_group, update_rows
@@ -92,7 +93,7 @@ def write_change(
     session: icechunk.Session, standing: Standing, change: Change, containers: Sequence[Container]
 ) -> None:
     """Write all that changes into a session, which is not committed."""
-    store = session.store
+    store = PatientStore.of(session)
     for growth, fits in change.fits:
         for fit in fits:
             grow_group(session, fit, containers, growth.replaced.keys())

@@ -19,6 +19,7 @@ from virtual_tiff.cube.container import Container
 from virtual_tiff.cube.merge import agreed, merge_metadata, on_ground, resized
 from virtual_tiff.cube.mosaic import same_grid
 from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
+from virtual_tiff.cube.patient import PatientStore
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import extend
 from virtual_tiff.cube.write import Task, get, joined, put, write_references
@@ -135,7 +136,7 @@ def grow_group(session: icechunk.Session, fit: Fit, containers: Sequence[Contain
         run(_clear(session.store, [task for task in tasks if task.placement.header.url in replaced]))
         run(write_references(session.store, tasks, containers))
     for name, (first, values) in fit.axes.items():
-        extend(open_array(session.store, joined(path, name), "r+"), values, first)
+        extend(open_array(PatientStore.of(session), joined(path, name), "r+"), values, first)
     for coordinate in fit.ground:
         run(_put_coordinate(session.store, path, coordinate))
 

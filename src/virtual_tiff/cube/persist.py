@@ -77,8 +77,9 @@ def check_target(to: str | os.PathLike[str], *, group: str = "", into: bool = Fa
         found = "a web server cannot be written"
         raise TargetError(found, feature="target-denied", url=place.url, hint="Write to a directory or a bucket.")
     with translated(place):
-        session = icechunk.Repository.open(repository_storage(place).make()).readonly_session("main")
-        run(_check_unused(session.store, group, place))
+        repository = opened(repository_storage(place).make())
+        session = insist(partial(repository.readonly_session, "main"))
+        run(_check_unused(PatientStore.of(session), group, place))
 
 
 def _check_group(group: str) -> None:
@@ -141,11 +142,12 @@ def publish_plan(
     check_target(to, group=group, into=into)
     recipe = Recipe.of(plan, reading or _reading(plan.headers), inputs)
     work = _Work(place, group, below(plan.groups, group), plan, recipe, message, batch, executor)
+    first = next((one.path for one in work.groups if one.arrays), group)
     run(settle(plan.headers))
     if into:
         with writing(place):
             snapshot = _publish_into(work)
-        code = reader_code(place, containers_in(place), group=group)
+        code = reader_code(place, containers_in(place), group=first)
     else:
         with staged(place) as staging:
             containers = containers_for(header.place for header in plan.headers)
@@ -158,7 +160,7 @@ def publish_plan(
             snapshot = _commit(work, repository, containers, base)
             _configured(work, staging.storage)
             config = opened(staging.storage).config
-            code = reader_code(place, config.virtual_chunk_containers or {}, group=group)
+            code = reader_code(place, config.virtual_chunk_containers or {}, group=first)
     return Published(
         url=place.url,
         group=group,

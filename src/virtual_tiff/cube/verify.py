@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,7 +23,7 @@ from virtual_tiff.cube.commit import commit
 from virtual_tiff.cube.heads import Head, ask_all
 from virtual_tiff.cube.ledger import read_ledger
 from virtual_tiff.cube.open import Credentials
-from virtual_tiff.cube.patient import PatientStore, opened
+from virtual_tiff.cube.patient import PatientStore, insist, opened
 from virtual_tiff.cube.pixels import Pixels, compare_pixels
 from virtual_tiff.cube.reading import CONCURRENCY, check_concurrency
 from virtual_tiff.cube.retry import RETRIES
@@ -31,7 +32,7 @@ from virtual_tiff.cube.sample import extent_of, head_digest, sampled_digest
 from virtual_tiff.cube.scan import scan_async
 from virtual_tiff.cube.sources import UNKNOWN_SIZE, UNKNOWN_TIME, ledger_column, read_rows, refresh_rows
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
-from virtual_tiff.cube.target import open_existing, translated
+from virtual_tiff.cube.target import open_existing, translated, writing
 from virtual_tiff.errors import SourceError, TargetError, UsageError
 from virtual_tiff.tiff.source import Source
 
@@ -339,10 +340,10 @@ def _note_times(place: Location, group: str, urls: Sequence[str], concurrency: i
     if not urls:
         return ()
     headers = run(scan_async([locate(url) for url in urls], concurrency=concurrency)).headers
-    with translated(place):
+    with writing(place), translated(place):
         repository = opened(repository_storage(place).make())
-        session = repository.writable_session("main")
-        rows = read_rows(session.store, group.strip("/"))
+        session = insist(partial(repository.writable_session, "main"))
+        rows = read_rows(PatientStore.of(session), group.strip("/"))
         same = [header for header in headers if rows.has(header)]
         if not same:
             return ()
