@@ -16,10 +16,10 @@ from virtual_tiff.cube.conform import check_conform, short_names
 from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.grow import open_array
-from virtual_tiff.cube.header import FileHeader, KeyValue
+from virtual_tiff.cube.header import ASSET, FileHeader, KeyValue, is_own_name
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import same_grid, same_resolution
-from virtual_tiff.cube.recipe import ASSET, Recipe, TreeRecipe, is_own_name
+from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.select import BAND
 from virtual_tiff.cube.sources import Entry, Place, Row, Rows, cell_text
 from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable

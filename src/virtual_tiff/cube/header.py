@@ -23,6 +23,9 @@ from virtual_tiff.tiff.source import Source, load_tags_async, read_tiff_async
 type KeyValue = str | int | float | datetime
 """What a pattern or a catalogue says of a file."""
 
+ASSET: Final = "asset"
+"""The key of a file that is the key of its asset in a catalogue."""
+
 _GEO_TAGS: Final = tuple(sorted(GEOREFERENCE_TAGS))
 _CODES: Final = tuple(sorted(DESCRIBING_TAGS))
 
@@ -209,3 +212,9 @@ def find_georeference(ifd: Ifd) -> GeoReference:
 def _georeference(byte_order: ByteOrder, tags: tuple[Tag, ...]) -> GeoReference:
     chosen = {tag.code: tag for tag in tags}
     return georeference(Ifd(path=(0,), offset=0, byte_order=byte_order, bigtiff=False, tags=chosen))
+
+
+def is_own_name(asset: str, header: FileHeader) -> bool:
+    """Whether the key of an asset is but the name of its file, as in some catalogues."""
+    name = header.place.plain.rpartition("/")[2]
+    return asset in (name, name.partition(".")[0])

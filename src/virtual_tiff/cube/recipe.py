@@ -13,7 +13,7 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.blueprint import CubePlan, Footprint, TreePlan
 from virtual_tiff.cube.catalog import is_catalog
 from virtual_tiff.cube.facts import InputOptions, Inputs
-from virtual_tiff.cube.header import FileHeader, HeaderOptions
+from virtual_tiff.cube.header import ASSET, HeaderOptions, is_own_name
 from virtual_tiff.cube.listed import Input, gather_inputs
 from virtual_tiff.cube.plan import stack_options
 from virtual_tiff.cube.select import BAND
@@ -22,9 +22,6 @@ from virtual_tiff.errors import UsageError
 
 FUNCTION: Final = "function"
 """Written for a time that a function gave."""
-
-ASSET: Final = "asset"
-"""The key of a file that is the key of its asset in a catalogue."""
 
 type Json = dict[str, Any]
 
@@ -204,12 +201,6 @@ def _constant(tree: TreePlan, keys: Iterable[str]) -> dict[str, str]:
     if BAND in found or BAND in tree.axes or is_own_name(found.get(ASSET, ""), tree.headers[0]):
         found.pop(ASSET, None)
     return found
-
-
-def is_own_name(asset: str, header: FileHeader) -> bool:
-    """Whether the key of an asset is but the name of its file, as in some catalogues."""
-    name = header.place.plain.rpartition("/")[2]
-    return asset in (name, name.partition(".")[0])
 
 
 def _are_files(inputs: Input) -> bool:

@@ -14,7 +14,7 @@ from virtual_tiff.cube.blueprint import ArrayPlan, Cell, Claim, Footprint, Group
 from virtual_tiff.cube.cells import TIME, Axes, find_axes, label_axes
 from virtual_tiff.cube.conform import check_band_order, check_conform, short_names
 from virtual_tiff.cube.extent import Extent
-from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.header import ASSET, FileHeader, is_own_name
 from virtual_tiff.cube.mosaic import Tile, check_blocks, check_overlaps, lay_out, same_grid
 from virtual_tiff.cube.names import new_names
 from virtual_tiff.cube.select import BAND, Span, crop, find_span, whole
@@ -118,6 +118,7 @@ def stack(
     for members in variables_of(headers, options).values():
         check_conform(members, ignore=WHERE if options.mosaic else ())
         check_band_order(members)
+        _check_assets(members, options)
     views = list(views_of(headers, options, level))
     ground = {view.header.url: view.footprint for view in views}
     base = None if extent is None else extent.grids[position]
@@ -143,6 +144,19 @@ def stack(
     }
     found = _group(headers, variables, axes, options, extent, path=path, grid=grid, span=span)
     return replace(found, claims={header.url: claims[header.url] for header in found.headers})
+
+
+def _check_assets(headers: Sequence[FileHeader], options: StackOptions) -> None:
+    """Refuse to put several assets of a catalogue into one array, which does not tell them apart."""
+    if ASSET in options.axes:
+        return
+    found = {str(header.keys[ASSET]): header for header in headers if ASSET in header.keys and BAND not in header.keys}
+    names = {asset: header for asset, header in found.items() if not is_own_name(asset, header)}
+    if len(names) > 1:
+        (one, first), (two, second), *_ = names.items()
+        files = short_names([first.place.plain, second.place.plain])
+        told = f"{files[1]} is the asset {two!r} of its item, and {files[0]} the asset {one!r}"
+        raise ConformError(told, feature="conform", hint="Choose one asset, or make the asset an axis.")
 
 
 def _span_of(grid: Footprint, part: Footprint) -> Span:
