@@ -53,7 +53,7 @@ def entries(draw: st.DrawFn, *, bigtiff: bool) -> Entry:
     size = np.dtype(code).itemsize
     raw = random.Random(draw(st.integers(0, 2**32))).randbytes(size * total)
     values: list[int | float] = np.frombuffer(raw, np.dtype(code)).tolist()
-    tag = draw(st.integers(1, 65534).filter(lambda number: number not in (330, Tags.NDPIFormat)))
+    tag = draw(st.integers(1, 65534).filter(lambda number: number not in (330, Tags.NDPIFormat, Tags.LSMInfo)))
     return Entry(tag, kind, values)
 
 
@@ -349,11 +349,14 @@ def test_files_without_any_ifd(data: bytes, feature: str, known: bool) -> None:
     assert caught.value.url == "memory://file.tif"
 
 
-def test_a_large_ndpi_file_is_refused() -> None:
-    data = bytes(build([image(4, 4, Entry(65420, 4, [1]))]).data)
-    assert parse(data).ifds[0].integer(65420, 0) == 1
-    with pytest.raises(FormatError, match="NDPI"):
+@pytest.mark.parametrize(("tag", "kind"), [(Tags.NDPIFormat, "NDPI"), (Tags.LSMInfo, "LSM")])
+def test_files_that_outgrow_their_offsets_are_refused(tag: int, kind: str) -> None:
+    data = bytes(build([image(4, 4, Entry(tag, 4, [1]))]).data)
+    assert parse(data).ifds[0].integer(tag, 0) == 1
+    with pytest.raises(FormatError, match=kind):
         Drive(data)(parse_tiff(Origin("x", 2**33)))
+    big = bytes(build([image(4, 4, Entry(tag, 4, [1]))], bigtiff=True).data)
+    assert Drive(big)(parse_tiff(Origin("x", 2**33))).bigtiff
 
 
 # ---- limits

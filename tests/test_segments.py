@@ -7,10 +7,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 
 from tests.opening import open_array, virtual
+from tests.tiffbytes import Dir, Entry, build
 from virtual_tiff.errors import FormatError, LimitError, VirtualTiffError
 from virtual_tiff.tiff.tags import Tags
 
@@ -186,3 +188,15 @@ def test_a_huge_grid_of_which_something_is_stored_is_a_limit_error() -> None:
 def test_errors_say_where() -> None:
     with pytest.raises(VirtualTiffError, match=r"memory://files/a\.tif, IFD 0, tag StripOffsets \(273\)"):
         virtual(striped(pixels_of(8))[:-1])
+
+
+def test_lsm_files_count_the_bytes_of_decompressed_strips() -> None:
+    """Noise takes more bytes in LZW than its counts say."""
+    pixels = np.random.default_rng(3).integers(0, 256, (3, 24, 32), np.uint8)
+    planes = [bytes(imagecodecs.lzw_encode(plane.tobytes())) for plane in pixels]
+    assert min(map(len, planes)) > pixels[0].nbytes
+    offsets = np.cumsum([8, *map(len, planes)])[:-1].tolist()
+    values = {256: [32], 257: [24], 258: [8, 8, 8], 259: [5], 273: offsets, 277: [3], 279: [768] * 3, 284: [2]}
+    entries = [*(Entry(code, LONG, value) for code, value in values.items()), Entry(Tags.LSMInfo, 1, bytes(64))]
+    data = bytes(build([Dir(entries)], ghost=b"".join(planes)).data)
+    np.testing.assert_array_equal(np.asarray(open_array(data)[...]), pixels)

@@ -95,6 +95,8 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
         warnings.append(f"{int(inferred.sum())} byte counts are missing: what follows ends each segment")
     else:
         lengths = _fit(counts, full.size)
+        if Tags.LSMInfo in tiff.ifds[0]:
+            lengths = _lsm_lengths(full, lengths, tiff.size)
     lengths[full == 0] = 0
     full[lengths == 0] = 0
     cut = _cut_at_end(tiff, layout, full, lengths, warnings)
@@ -172,6 +174,17 @@ def _inferred_lengths(
     following = ends[np.searchsorted(starts, offsets[inferred])]
     lengths[inferred] = np.maximum(following, offsets[inferred]) - offsets[inferred]
     return lengths
+
+
+def _lsm_lengths(offsets: Positions, counts: Positions, size: int | None) -> Positions:
+    """Lengths of compressed segments of Zeiss LSM files, whose byte counts are those of the decompressed samples.
+
+    A segment ends where the next one begins, or at twice its count: LZW may be longer than what it encodes.
+    """
+    starts = np.unique(offsets[offsets > 0])
+    ends = np.append(starts[1:], np.uint64(max(size or 2**63, int(starts[-1]))))
+    following: Positions = ends[np.searchsorted(starts, offsets) % starts.size] - offsets
+    return np.where(counts > 0, np.minimum(2 * counts, following), np.uint64(0))
 
 
 def _raw_lengths(layout: SegmentLayout, offsets: Positions, counts: Positions) -> Positions:

@@ -37,6 +37,7 @@ _MIN_PREFETCH: Final = 64
 _MAX_ENTRIES: Final = 65535
 _ENTRY_COST, _IFD_COST, _PROBLEM_COST = 192, 1024, 1024  # memory of the Python objects, roughly, in bytes
 _GHOST: Final = b"GDAL_STRUCTURAL_METADATA_SIZE="
+_WRAPPED: Final = {Tags.NDPIFormat: "Hamamatsu NDPI", Tags.LSMInfo: "Zeiss LSM"}
 _INTEGER_CODES: Final = frozenset({3, 4, 9, 13, 16, 17, 18})
 
 
@@ -285,14 +286,21 @@ class _Parser:
         draft = _Draft(path, offset)
         self._charge(count * _ENTRY_COST)
         self._entries(draft, buffer, base, first, table_end)
-        if Tags.NDPIFormat in draft.entries and (self.size is None or self.size >= 2**32):
-            found = "a Hamamatsu NDPI file of 4 GiB or more, whose offsets are not written as TIFF says"
-            raise FormatError(found, feature="not-a-tiff", ifd=path, tag=Tags.NDPIFormat)
+        self._refuse_wrapped(draft)
         if table_end + form.pointer.size <= len(buffer):
             draft.following = form.pointer.unpack_from(buffer, table_end)[0]
         else:
             self._problem(self._cut_off((*path[:-1], path[-1] + 1), base + table_end))
         return draft
+
+    def _refuse_wrapped(self, draft: _Draft) -> None:
+        """Refuse files that outgrow their 32-bit offsets in ways of their own: they would give other pixels."""
+        if self.form.bigtiff or (self.size is not None and self.size < 2**32):
+            return
+        for tag, kind in _WRAPPED.items():
+            if tag in draft.entries:
+                found = f"a {kind} file of 4 GiB or more, whose offsets are not written as TIFF says"
+                raise FormatError(found, feature="not-a-tiff", ifd=draft.path, tag=tag)
 
     def _cut_off(self, path: IfdPath, offset: int) -> FormatError:
         found = f"the file ends inside of the IFD at {offset}"
