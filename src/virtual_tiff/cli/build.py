@@ -117,7 +117,7 @@ def publish(
     to: Target,
     group: NewGroup = "",
     into: Into = False,
-    batch: Batch = 5_000_000,
+    batch: Batch = 2_500_000,
     message: Message = None,
     ledger: Ledger = None,
     speed: SpeedOptions,
@@ -129,6 +129,7 @@ def publish(
     with told(verbose=verbose), started(speed.workers) as executor:
         from virtual_tiff.cli.cubes import show_published
         from virtual_tiff.cube.access import quiet_icechunk
+        from virtual_tiff.cube.contents import groups_of
         from virtual_tiff.cube.persist import check_target
         from virtual_tiff.cube.publish import publish_draft
 
@@ -141,7 +142,7 @@ def publish(
         if as_json:
             show_json(asdict(done) | {"failed": failed_json(failures)})
         else:
-            show_published(done, failed=len(failures))
+            show_published(done, groups_of(to, group), failed=len(failures))
 
 
 def _draft(inputs: list[str], request: Request, *, skip: bool, verbose: bool) -> Draft:
@@ -163,7 +164,7 @@ def append(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, and write nothing.", rich_help_panel=WRITING)
     ] = False,
-    batch: Batch = 5_000_000,
+    batch: Batch = 2_500_000,
     message: Message = None,
     on_error: OnError = "stop",
     skip_errors: SkipErrors = False,

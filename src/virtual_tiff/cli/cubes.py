@@ -28,7 +28,7 @@ def show_plan(explanation: Explanation, *, failed: int, ledger: Path | None) -> 
     typer.echo(f"\nNothing was written{'' if ledger is None else f' but the ledger {ledger}'}.")
 
 
-def show_published(published: Published, *, failed: int) -> None:
+def show_published(published: Published, groups: Sequence[str], *, failed: int) -> None:
     """Say what was written, and what a reader types."""
     _warn(published.warnings)
     files = count(published.files, "file")
@@ -39,7 +39,8 @@ def show_published(published: Published, *, failed: int) -> None:
     if failed:
         typer.echo(f"Skipped {count(failed, 'file')} that could not be read")
     typer.echo("\nTo read it:\n")
-    group = f", group={published.group!r}" if published.group else ""
+    first = groups[0] if groups else published.group
+    group = f", group={first!r}" if first else ""
     typer.echo(indent(f"from virtual_tiff import open_cube\nds = open_cube({published.url!r}{group})"))
     codec = " and the codec of virtual-tiff" if published.portability == "segment" else ""
     typer.echo(f"\nor, with icechunk, xarray{codec} alone:\n")
@@ -79,19 +80,26 @@ def show_verification(found: Verification) -> None:
     _list("not written: ", [f"{url}: {why}" for url, why in found.failed.items()])
 
 
-def opened_json(dataset: Any, needs: Mapping[str, str], failed: Mapping[str, str]) -> dict[str, Any]:
-    """The variables of a cube, and what its containers need, as JSON values."""
+def opened_json(
+    dataset: Any, groups: Sequence[str], needs: Mapping[str, str], failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """The variables of a cube, its groups, and what its containers need, as JSON values."""
     variables = {
         str(name): {"dimensions": {str(dim): size for dim, size in one.sizes.items()}, "dtype": str(one.dtype)}
         for name, one in dataset.variables.items()
     }
     containers = {prefix: {"credentials": call, "error": failed.get(prefix)} for prefix, call in needs.items()}
-    return {"variables": variables, "containers": containers}
+    return {"variables": variables, "groups": list(groups), "containers": containers}
 
 
-def show_opened(dataset: Any, needs: Mapping[str, str], failed: Mapping[str, str], code: str) -> None:
-    """Show a cube, the credentials by which its sources are read, and the code that opens it."""
+def show_opened(
+    dataset: Any, groups: Sequence[str], needs: Mapping[str, str], failed: Mapping[str, str], code: str
+) -> None:
+    """Show a cube, its groups, the credentials by which its sources are read, and the code that opens it."""
     typer.echo(repr(dataset))
+    if any(groups):
+        typer.echo("\nGroups:")
+        _list("", [group or "/" for group in groups])
     typer.echo("\nSources:")
     for prefix, call in needs.items():
         typer.echo(f"  {prefix}: {call}{' (may not be read)' if prefix in failed else ''}")

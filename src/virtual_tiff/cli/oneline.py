@@ -41,5 +41,5 @@ class OneLineGroup(TyperGroup):
 def _told(error: Exception, text: str) -> str:
     """The text in one line, and where to find help."""
     context = getattr(error, "ctx", None)
-    line = " ".join(text.split()).rstrip(".")
+    line = " ".join(text.split()).rstrip(".").replace(": Value error, ", ": ")
     return f"{line}. See {context.command_path} --help." if context is not None else f"{line}."

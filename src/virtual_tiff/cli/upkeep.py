@@ -84,6 +84,7 @@ def open_(
     with told(verbose=verbose):
         from virtual_tiff.cli.cubes import opened_json, show_opened
         from virtual_tiff.cube.access import quiet_icechunk, source_credentials
+        from virtual_tiff.cube.contents import groups_of
         from virtual_tiff.cube.open import containers_in, open_cube, reader_code
         from virtual_tiff.cube.stores import locate
         from virtual_tiff.errors import SourceError
@@ -92,7 +93,9 @@ def open_(
         place = locate(cube)
         containers = containers_in(place)
         needs = {prefix: str(source_credentials(prefix, one.store)) for prefix, one in containers.items()}
-        code = reader_code(place, containers, group=group)
+        groups = groups_of(cube, group)
+        wanted = group if level is None else f"{group}/{level}".strip("/")
+        code = reader_code(place, containers, group=wanted if wanted in groups or not groups else groups[0])
         refused: SourceError | None = None
         try:
             dataset = open_cube(cube, group=group or None, level=level)
@@ -102,9 +105,9 @@ def open_(
         texts = [] if refused is None else [str(refused), *getattr(refused, "__notes__", ())]
         failed = {prefix: text for prefix in needs for text in texts if f"below {prefix} " in text}
         if as_json:
-            show_json({"url": place.url, "group": group} | opened_json(dataset, needs, failed) | {"code": code})
+            show_json({"url": place.url, "group": group} | opened_json(dataset, groups, needs, failed) | {"code": code})
         else:
-            show_opened(dataset, needs, failed, code)
+            show_opened(dataset, groups, needs, failed, code)
         if refused is not None:
             tell(refused, verbose=verbose)
             raise typer.Exit(exit_code(refused))

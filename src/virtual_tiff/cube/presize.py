@@ -60,7 +60,7 @@ def parse_presize(texts: Iterable[str], kinds: Mapping[str, FieldKind] | None = 
         try:
             found[name] = _values(values.strip(), _known_kind(name, kinds or {}))
         except FormatError as error:
-            raise _bad(text, error.found) from error
+            raise _bad(text, f"cannot be read: {error.found}") from error
         except OverflowError as error:
             raise _bad(text, "leaves the years 1 to 9999") from error
         except ValueError as error:
