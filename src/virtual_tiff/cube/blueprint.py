@@ -127,7 +127,8 @@ class TreePlan:
 class CubePlan:
     """Everything that one commit writes.
 
-    ``headers`` are the files that are referenced, ``unused`` those that others take the place of. ``asked`` are the
+    ``headers`` are the files that are referenced, ``unused`` those that others take the place of, that lie outside the
+    area that is asked for, or whose band is not asked for. ``asked`` are the
     options by which it was planned. ``notes`` say what was split or left out, and why; ``warnings`` what a reader of
     the cube should know. ``watched`` are keys of files that would have become axes, had they told files apart.
     """

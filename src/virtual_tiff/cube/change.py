@@ -18,6 +18,7 @@ from virtual_tiff.cube.patient import PatientStore
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import GROUP, Entry, Row, entries_of, ledger_group, update_rows
+from virtual_tiff.cube.views import is_chosen
 from virtual_tiff.cube.write import below, joined, put, tasks_of, write_groups, write_references
 
 
@@ -60,7 +61,8 @@ class Change:
 def plan_change(standing: Standing, headers: Sequence[FileHeader]) -> Change:
     """Find out where files go, and what that changes; nothing is written."""
     recipe = standing.recipe
-    by_tree, others = assign(standing, headers)
+    bands = recipe.plan.get("bands")
+    by_tree, others = assign(standing, [header for header in headers if is_chosen(header, bands)])
     growths = [plan_growth(standing, own, by_tree[own.path]) for own in recipe.trees if own.path in by_tree]
     beside = None
     if others:
@@ -68,6 +70,7 @@ def plan_change(standing: Standing, headers: Sequence[FileHeader]) -> Change:
         beside = plan(others, taken=there, **recipe.group_options(time=standing.time))
     trees = {growth.old.path: growth.new for growth in growths}
     entries = [entry for growth in growths for entry in growth.entries]
+    entries += [Entry(header, None) for header in headers if not is_chosen(header, bands)]
     if beside is not None:
         fixed = any(own.fixed for own in recipe.trees)
         trees |= {tree.path: TreeRecipe.of(tree, fixed=fixed, watched=recipe.watched) for tree in beside.trees}

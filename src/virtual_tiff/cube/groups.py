@@ -76,7 +76,7 @@ def plan(
         found = f"group_by={group_by!r}, on_conflict={on_conflict!r}"
         raise UsageError(found, feature="usage", hint="Choose 'auto' or None, and 'split' or 'raise'.")
     chosen = stack_options(headers, **options)
-    files, unused, dropped = drop_duplicates(chosen_files(headers, chosen), chosen)
+    files, _, dropped = drop_duplicates(chosen_files(headers, chosen), chosen)
     grounds = _grounds(files) if group_by is not None or taken else {"": files}
     _check_area(grounds, chosen)
     split = group_by is not None and on_conflict == "split"
@@ -89,7 +89,7 @@ def plan(
     return CubePlan(
         trees=tuple(trees),
         headers=tuple(header for header in files if header.url in used),
-        unused=tuple(unused),
+        unused=tuple(header for header in headers if header.url not in used),
         asked={"group_by": group_by, "on_conflict": on_conflict} | asked_json(chosen),
         warnings=_told(names, trees, lambda one: one.warnings),
         notes=(*dropped, *_outside(every, parts), *_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),

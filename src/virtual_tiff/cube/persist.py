@@ -42,7 +42,7 @@ _TRIES: Final = 5
 class Published:
     """What was written: where, which snapshot, of how many files and references, and how to read it.
 
-    ``notes`` say what was split or left out, and why; ``unused`` are the URLs of files whose place others have.
+    ``notes`` say what was split or left out, and why; ``unused`` are the URLs of files without a place.
     """
 
     url: str

@@ -101,13 +101,14 @@ def plan_stack(
         on_duplicate=on_duplicate,
         presize=presize or {},
     )
-    used, unused, notes = drop_duplicates(chosen_files(headers, options), options)
+    used, _, notes = drop_duplicates(chosen_files(headers, options), options)
     found = tree(used, options)
+    there = {header.url for header in found.headers}
     return CubePlan(
         trees=(found,),
         asked=asked_json(options),
         headers=found.headers,
-        unused=tuple(unused),
+        unused=tuple(header for header in headers if header.url not in there),
         warnings=found.warnings,
         notes=(*notes, *found.notes),
     )

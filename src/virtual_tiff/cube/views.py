@@ -105,15 +105,20 @@ def chosen_files(headers: Sequence[FileHeader], options: StackOptions) -> list[F
     UsageError
         ``usage`` when no file has one of the bands.
     """
+    chosen = [header for header in headers if is_chosen(header, options.bands)]
     if options.bands is None or not any(BAND in header.keys for header in headers):
-        return list(headers)
+        return chosen
     there = {str(header.keys.get(BAND)) for header in headers}
     missing = [band for band in options.bands if str(band) not in there]
     if missing:
         found = f"no file holds the band {missing[0]!r}"
         raise UsageError(found, feature="usage", hint=f"There are {', '.join(sorted(there))}.")
-    wanted = set(map(str, options.bands))
-    return [header for header in headers if str(header.keys.get(BAND)) in wanted]
+    return chosen
+
+
+def is_chosen(header: FileHeader, bands: Sequence[int | str] | None) -> bool:
+    """Whether the band that a file holds, where its keys tell that, is one of those that are asked for."""
+    return bands is None or BAND not in header.keys or str(header.keys[BAND]) in set(map(str, bands))
 
 
 def variables_of(headers: Sequence[FileHeader], options: StackOptions) -> dict[str, list[FileHeader]]:
