@@ -245,9 +245,9 @@ def _held(number: float, dtype: np.dtype[Any]) -> int | float | None:
     if dtype.itemsize == 4 and abs(abs(number) - _FLOAT32_MAX) < 1e-10 * _FLOAT32_MAX:
         return math.copysign(_FLOAT32_MAX, number)
     part = np.dtype("f4") if dtype.kind == "c" else dtype
-    if abs(number) > float(np.finfo(part).max):
-        return None
-    return float(part.type(number))
+    with np.errstate(over="ignore"):
+        held = float(part.type(number))  # texts of the largest number are often rounded up
+    return held if math.isfinite(held) else None
 
 
 def _nodata_values(tags: Mapping[str, str], bands: int) -> tuple[float, ...] | None:
