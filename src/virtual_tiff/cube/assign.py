@@ -48,7 +48,7 @@ class Growth:
     @property
     def new(self) -> TreeRecipe:
         """The tree as it will be."""
-        return replace(self.old, grids=self.plan.grids)
+        return self.old.grown(self.plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,10 @@ class Standing:
     def options(self, own: TreeRecipe) -> StackOptions:
         """How further files of a tree are planned."""
         return self.recipe.options(own, time=self.time)
+
+    def variable(self, header: FileHeader) -> str:
+        """The variable that a file belongs to by its key, or nothing where it belongs to all."""
+        return str(header.keys[BAND]) if self.recipe.plan.get("band_as") == "variable" and BAND in header.keys else ""
 
 
 def described(standing: Standing, header: FileHeader) -> FileHeader:
@@ -118,20 +122,22 @@ def _candidates(standing: Standing, header: FileHeader) -> list[TreeRecipe]:
     trees = standing.recipe.trees
     if len(trees) == 1 and not trees[0].path:
         return list(trees)
-    near = [own for own in trees if _alike(own, header)]
+    near = [own for own in trees if _alike(own, header, standing.variable(header))]
     if len(near) < 2:
         return near
     free = [own for own in near if _is_free(standing, own, header)]
     return free or near
 
 
-def _alike(own: TreeRecipe, header: FileHeader) -> bool:
+def _alike(own: TreeRecipe, header: FileHeader, variable: str) -> bool:
     """Whether a file has the CRS, the resolution, the meaning of values and the masks of a tree."""
+    if variable not in own.traits:
+        return _same_ground(own, header)
     ignored = WHERE if own.mosaic else ()
     meaning = {key: text for key, text in header.traits.items() if key not in ignored}
-    known = {key: text for key, text in own.traits.items() if key not in ignored}
+    known = {key: text for key, text in own.traits[variable].items() if key not in ignored}
     level = own.levels[0] if own.levels else 0
-    if meaning != known or is_masked(header, level) != own.masked:
+    if meaning != known or is_masked(header, level) != own.masked[variable]:
         return False
     return _same_ground(own, header)
 
@@ -140,7 +146,7 @@ def _same_ground(own: TreeRecipe, header: FileHeader) -> bool:
     """Whether a file has the CRS and the resolution of a tree."""
     level = own.levels[0] if own.levels else None
     there = level is None or level < len(header.levels)
-    same = own.traits["CRS"] == header.traits["CRS"]
+    same = own.crs == header.traits["CRS"]
     return same and there and same_resolution(own.grids[0].transform, footprint(header, level))
 
 
@@ -227,12 +233,24 @@ def _late(extent: Extent, cells: Sequence[Cell]) -> int:
 
 def _check_traits(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeader]) -> None:
     """Refuse files that do not fit; the cube speaks as one more file."""
-    there = replace(headers[0], place=standing.place, traits=own.traits)
-    check_conform([there, *headers], ignore=WHERE if own.mosaic else ())
     level = own.levels[0] if own.levels else 0
+    by_variable: dict[str, list[FileHeader]] = {}
     for header in headers:
-        if is_masked(header, level) != own.masked:
-            found = "the file has no mask, as those of the cube have" if own.masked else "the file has a mask"
+        by_variable.setdefault(standing.variable(header), []).append(header)
+    for variable, members in by_variable.items():
+        if variable not in own.traits:  # it is new
+            there = replace(headers[0], place=standing.place, traits={"CRS": own.crs})
+            check_conform([there, *(replace(one, traits={"CRS": one.traits["CRS"]}) for one in members)])
+            continue
+        there = replace(headers[0], place=standing.place, traits=own.traits[variable])
+        check_conform([there, *members], ignore=WHERE if own.mosaic else ())
+        _check_masks(members, level, masked=own.masked[variable])
+
+
+def _check_masks(headers: Sequence[FileHeader], level: int, *, masked: bool) -> None:
+    for header in headers:
+        if is_masked(header, level) != masked:
+            found = "the file has no mask, as those of the cube have" if masked else "the file has a mask"
             raise ConformError(found, feature="conform", url=header.url, hint="Publish it as a separate cube.")
 
 

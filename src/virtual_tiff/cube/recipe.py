@@ -30,14 +30,15 @@ type Json = dict[str, Any]
 class TreeRecipe:
     """One tree of a cube, see :class:`virtual_tiff.cube.blueprint.TreePlan`.
 
-    ``traits`` are those in which all files agree, ``masked`` says that all have masks. The claims of files in the
-    ledger count from the corner of ``anchor``, which stays when the grids grow; those that are ``fixed`` do not.
-    ``constant`` are keys of files, such as the band, that are no axes since all files have the same value.
+    ``traits`` are those in which all files of a variable agree, by its name, or by nothing where files belong to
+    all variables; ``masked`` says whether they have masks. The claims of files in the ledger count from the corner of
+    ``anchor``, which stays when the grids grow; those that are ``fixed`` do not. ``constant`` are keys of files, such
+    as the band, that are no axes since all files have the same value.
     """
 
     path: str
-    traits: Mapping[str, str]
-    masked: bool
+    traits: Mapping[str, Mapping[str, str]]
+    masked: Mapping[str, bool]
     named: bool
     axes: tuple[str, ...]
     levels: tuple[int, ...] | None
@@ -50,11 +51,11 @@ class TreeRecipe:
     @classmethod
     def of(cls, tree: TreePlan, *, fixed: bool, watched: Iterable[str] = ()) -> Self:
         """The recipe of a tree that is being published."""
-        first = tree.headers[0]
+        traits, masked = _meanings(tree)
         return cls(
             path=tree.path,
-            traits=dict(first.traits),
-            masked=is_masked(first, tree.levels[0] if tree.levels else 0),
+            traits=traits,
+            masked=masked,
             named=tree.named,
             axes=tree.axes,
             levels=tree.levels,
@@ -64,6 +65,27 @@ class TreeRecipe:
             grids=tree.grids,
             constant=_constant(tree, (BAND, ASSET, *watched)),
         )
+
+    def grown(self, tree: TreePlan) -> Self:
+        """The recipe of the tree when further files have been planned into it."""
+        traits, masked = _meanings(tree)
+        constant = {
+            key: known
+            for key, known in self.constant.items()
+            if all(str(header.keys.get(key, known)) == known for header in tree.headers)
+        }
+        return replace(
+            self,
+            grids=tree.grids,
+            traits=traits | dict(self.traits),
+            masked=masked | dict(self.masked),
+            constant=constant,
+        )
+
+    @property
+    def crs(self) -> str:
+        """The CRS of all files."""
+        return next(iter(self.traits.values()))["CRS"]
 
     @property
     def level_paths(self) -> tuple[str, ...]:
@@ -76,7 +98,8 @@ class TreeRecipe:
         """The recipe as JSON values."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return own | {
-            "traits": dict(self.traits),
+            "traits": {variable: dict(traits) for variable, traits in self.traits.items()},
+            "masked": dict(self.masked),
             "constant": dict(self.constant),
             "axes": list(self.axes),
             "levels": None if self.levels is None else list(self.levels),
@@ -189,6 +212,14 @@ class Recipe:
             trees=tuple(map(TreeRecipe.from_json, json["trees"])),
             watched=tuple(json["watched"]),
         )
+
+
+def _meanings(tree: TreePlan) -> tuple[dict[str, Mapping[str, str]], dict[str, bool]]:
+    """The traits of the files of each variable, and whether they have masks."""
+    firsts = {tree.claims[header.url].variable: header for header in reversed(tree.headers)}
+    level = tree.levels[0] if tree.levels else 0
+    traits = {variable: dict(header.traits) for variable, header in firsts.items()}
+    return dict(traits), {variable: is_masked(header, level) for variable, header in firsts.items()}
 
 
 def _constant(tree: TreePlan, keys: Iterable[str]) -> dict[str, str]:
