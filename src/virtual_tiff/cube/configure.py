@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import icechunk
@@ -15,7 +16,7 @@ from icechunk import ManifestConfig, ManifestSplitCondition, ManifestSplitDimCon
 
 from virtual_tiff.cube.blueprint import GroupPlan
 from virtual_tiff.cube.container import Container
-from virtual_tiff.cube.patient import is_passing, opened
+from virtual_tiff.cube.patient import insist, is_passing, opened
 from virtual_tiff.cube.write import joined, split_sizes
 from virtual_tiff.errors import TargetError
 
@@ -41,10 +42,13 @@ def configured(
     """
     for _ in range(_TRIES):
         repository = opened(storage)
-        config = repository.config
-        if not _extend(config, groups, containers):
+        if not _extend(repository.config, groups, containers):
             return repository
         try:
+            # Opened once more, without the time limits of this process: what is saved holds for all.
+            repository = insist(partial(icechunk.Repository.open, storage))
+            config = repository.config
+            _extend(config, groups, containers)
             repository.reopen(config=config).save_config()
         except icechunk.IcechunkError as error:
             # Another writer was faster, or an answer was lost: look again what is there.

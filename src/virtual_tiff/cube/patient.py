@@ -27,8 +27,16 @@ FIRST_PAUSE: Final = 0.1
 LONGEST: Final = 60.0
 """Seconds after which nothing is begun anew; a single attempt of Icechunk's may last longer."""
 
-_LONGEST_READ: Final = 120.0
+LONGEST_READ: Final = 120.0
 """Seconds for one attempt to read a chunk: a server that does not go on is asked again."""
+
+CONNECT: Final = 10.0
+ATTEMPT: Final = 60.0
+OPERATION: Final = 120.0
+"""Seconds for a connection, for one request to S3, and for it with all the retries of Icechunk's own.
+
+Without them Icechunk waits for ever for a server that accepts and never answers.
+"""
 
 _PASSING: Final = re.compile(
     r"streaming error|reading a body|end of file|unexpected end|incomplete|connection|broken pipe|timed? ?out"
@@ -94,7 +102,7 @@ async def insist_async[T](work: Callable[[], Awaitable[T]]) -> T:
     waits = pauses()
     while True:
         try:
-            async with asyncio.timeout(_LONGEST_READ):
+            async with asyncio.timeout(LONGEST_READ):
                 return await work()
         except (TimeoutError, icechunk.IcechunkError) as error:
             pause = next_pause(error, waits)
@@ -114,9 +122,27 @@ def next_pause(error: Exception, waits: Iterator[float]) -> float | None:
     return pause
 
 
+def time_limits() -> icechunk.StorageSettings:
+    """How long a storage may take. A storage keeps those settings with which it is first used."""
+    seconds = {
+        "connect_timeout": CONNECT,
+        "operation_attempt_timeout": ATTEMPT,
+        "operation_timeout": OPERATION,
+    }
+    milliseconds = {f"{name}_ms": round(1000 * value) for name, value in seconds.items()}
+    return icechunk.StorageSettings(timeouts=icechunk.StorageTimeoutSettings(**milliseconds))
+
+
+def limited() -> icechunk.RepositoryConfig:
+    """A configuration that says how long requests may take, which is the own business of each process."""
+    config = icechunk.RepositoryConfig()
+    config.storage = time_limits()
+    return config
+
+
 def opened(storage: icechunk.Storage, **options: Any) -> icechunk.Repository:
-    """Open a repository, patiently."""
-    return insist(lambda: icechunk.Repository.open(storage, **options))
+    """Open a repository, patiently but not for ever; its configuration must not be saved, see :func:`limited`."""
+    return insist(lambda: icechunk.Repository.open(storage, config=limited(), **options))
 
 
 class _HasStore(Protocol):

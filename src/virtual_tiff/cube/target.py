@@ -20,7 +20,7 @@ import icechunk
 
 from virtual_tiff.cube.access import repository_storage
 from virtual_tiff.cube.lock import lock, locked, unlock
-from virtual_tiff.cube.patient import insist, opened
+from virtual_tiff.cube.patient import insist, limited, opened, time_limits
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.errors import SourceError, TargetError
 from virtual_tiff.tiff.failures import source_error
@@ -132,7 +132,7 @@ class Staging:
         return insist(lambda: self._create(config))
 
     def _create(self, config: icechunk.RepositoryConfig) -> icechunk.Repository:
-        there = self.place.local is None and icechunk.Repository.exists(self.storage)
+        there = self.place.local is None and icechunk.Repository.exists(self.storage, time_limits())
         if not there:
             try:
                 # What a killed run left of a birth is written once more.
@@ -142,11 +142,11 @@ class Staging:
                 self.created = True
                 repository.save_config()
             except icechunk.IcechunkError:  # of another run, or of this one when an answer was lost
-                if self.place.local is not None or not icechunk.Repository.exists(self.storage):
+                if self.place.local is not None or not icechunk.Repository.exists(self.storage, time_limits()):
                     raise
             else:
-                return repository
-        return icechunk.Repository.open(self.storage)
+                return repository.reopen(config=limited())
+        return opened(self.storage)
 
 
 @contextlib.contextmanager
