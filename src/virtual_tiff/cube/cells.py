@@ -93,6 +93,18 @@ def _key(header: FileHeader, key: str) -> AxisValue | None:
     return None if value is None else axis_value(value, key)
 
 
+def check_time_source(source: object) -> None:
+    """Refuse what is no source of times.
+
+    Raises
+    ------
+    UsageError
+        ``usage``.
+    """
+    if not callable(source) and source not in _SOURCES:
+        raise UsageError(f"time={source!r}", feature="usage", hint="Choose 'auto', 'keys', 'tag' or a function.")
+
+
 def find_time(header: FileHeader, source: TimeSource) -> datetime | None:
     """Return the time of a file, in UTC, or None when it has none.
 
@@ -108,8 +120,7 @@ def find_time(header: FileHeader, source: TimeSource) -> datetime | None:
         if value is None or not isinstance(found := axis_value(value, TIME), datetime):
             raise UsageError(f"the function for times returned {value!r}", feature="usage", url=header.url)
         return found
-    if source not in _SOURCES:
-        raise UsageError(f"time={source!r}", feature="usage", hint="Choose 'auto', 'keys', 'tag' or a function.")
+    check_time_source(source)
     if source != "tag":
         told = header.time or header.keys.get(TIME)
         if isinstance(told, datetime):

@@ -11,12 +11,13 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import CubePlan
-from virtual_tiff.cube.cells import TIME, TimeSource
+from virtual_tiff.cube.cells import TIME, TimeSource, check_time_source
 from virtual_tiff.cube.facts import InputOptions
-from virtual_tiff.cube.groups import GroupBy, OnConflict, plan
+from virtual_tiff.cube.groups import GroupBy, OnConflict, check_grouping, plan
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
 from virtual_tiff.cube.listed import Input, gather_inputs
 from virtual_tiff.cube.pattern import Pattern
+from virtual_tiff.cube.plan import stack_options
 from virtual_tiff.cube.reading import CONCURRENCY
 from virtual_tiff.cube.results import OnProgress, Scan
 from virtual_tiff.cube.retry import RETRIES
@@ -68,6 +69,17 @@ class Request:
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
             raise UsageError(f"on_error={self.on_error!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
+        check_grouping(self.group_by, self.on_conflict)
+        if self.time not in (None, NO_TIME):
+            check_time_source(self.time)
+        if self.axes is not None:
+            unknown = set(self.presize) - {TIME, BAND, self.dim, *self.axes}
+            if unknown:
+                found = f"presize names {', '.join(sorted(unknown))}, which is no axis"
+                raise UsageError(found, feature="usage", hint="Name it in axes, too.")
+        stack_options(
+            None, band_as=self.band_as, on_duplicate=self.on_duplicate, bounds=self.bounds, window=self.window
+        )
 
     @property
     def inputs(self) -> InputOptions:

@@ -72,9 +72,7 @@ def plan(
     UsageError
         ``usage`` for choices that make no sense; bounds belong to one CRS.
     """
-    if group_by not in (None, "auto") or on_conflict not in get_args(OnConflict.__value__):
-        found = f"group_by={group_by!r}, on_conflict={on_conflict!r}"
-        raise UsageError(found, feature="usage", hint="Choose 'auto' or None, and 'split' or 'raise'.")
+    check_grouping(group_by, on_conflict)
     chosen = stack_options(headers, **options)
     files, _, dropped = drop_duplicates(chosen_files(headers, chosen), chosen)
     grounds = _grounds(files) if group_by is not None or taken else {"": files}
@@ -94,6 +92,19 @@ def plan(
         warnings=_told(names, trees, lambda one: one.warnings),
         notes=(*dropped, *_outside(every, parts), *_reasons(parts, names), *_told(names, trees, lambda one: one.notes)),
     )
+
+
+def check_grouping(group_by: object, on_conflict: object) -> None:
+    """Refuse choices that do not exist.
+
+    Raises
+    ------
+    UsageError
+        ``usage``.
+    """
+    if group_by not in (None, "auto") or on_conflict not in get_args(OnConflict.__value__):
+        found = f"group_by={group_by!r}, on_conflict={on_conflict!r}"
+        raise UsageError(found, feature="usage", hint="Choose 'auto' or None, and 'split' or 'raise'.")
 
 
 def _tree(part: _Part, options: StackOptions, name: str, asked: StackOptions) -> TreePlan:
