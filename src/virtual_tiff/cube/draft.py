@@ -12,6 +12,7 @@ from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import CubePlan
 from virtual_tiff.cube.cells import TIME, TimeSource, check_time_source
+from virtual_tiff.cube.edges import ChunkGrid
 from virtual_tiff.cube.facts import InputOptions
 from virtual_tiff.cube.groups import GroupBy, OnConflict, check_grouping, plan
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
@@ -57,6 +58,7 @@ class Request:
     bounds: Bounds | None = None
     window: Window | None = None
     mosaic: bool = False
+    chunk_grid: ChunkGrid = "regular"
     group_by: GroupBy | None = "auto"
     on_conflict: OnConflict = "raise"
     on_duplicate: OnDuplicate = "raise"
@@ -78,7 +80,12 @@ class Request:
                 found = f"presize names {', '.join(sorted(unknown))}, which is no axis"
                 raise UsageError(found, feature="usage", hint="Name it in axes, too.")
         stack_options(
-            None, band_as=self.band_as, on_duplicate=self.on_duplicate, bounds=self.bounds, window=self.window
+            None,
+            band_as=self.band_as,
+            on_duplicate=self.on_duplicate,
+            bounds=self.bounds,
+            window=self.window,
+            chunk_grid=self.chunk_grid,
         )
 
     @property
@@ -90,6 +97,7 @@ class Request:
             properties=self.properties,
             location_field=self.location_field,
             parts=self.parts,
+            asset_bands=True if BAND in (self.axes or ()) else None,
         )
 
     @property
@@ -97,7 +105,10 @@ class Request:
         """What is read of each file."""
         ifd = (self.ifd,) if isinstance(self.ifd, int) else tuple(self.ifd)
         levels = self.overviews if isinstance(self.overviews, bool) else True
-        return HeaderOptions(ifd=ifd, chunks=self.options or ChunkOptions(), overviews=levels)
+        chunks = self.options or ChunkOptions()
+        if self.chunk_grid == "rectilinear" and chunks.short_strips == "auto":
+            chunks = replace(chunks, short_strips="rectilinear")
+        return HeaderOptions(ifd=ifd, chunks=chunks, overviews=levels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +191,7 @@ def plan_request(headers: Sequence[FileHeader], request: Request) -> CubePlan:
         window=request.window,
         levels=request.overviews,
         mosaic=request.mosaic,
+        chunk_grid=request.chunk_grid,
         on_duplicate=request.on_duplicate,
     )
     return replace(made, watched=tuple(name for name in fields if name not in (TIME, *axes)))
