@@ -7,9 +7,10 @@ from pathlib import Path
 import icechunk
 import numpy as np
 import pytest
+import rasterio
 from icechunk.credentials import LocalFileSystemAccess
 
-from tests.archives import gdal_reads, make_archive
+from tests.archives import age, gdal_reads, make_archive, make_tiff
 from tests.servers import Web
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
@@ -79,3 +80,19 @@ def test_a_cube_on_the_web_may_not_read_local_files_unasked(web: Web, archive: P
     assert caught.value.feature == "container"
     allowed = {f"file://{archive}/": LocalFileSystemAccess}
     assert open_cube(f"{web.url}cube.icechunk", credentials=allowed)["band_data"].values.any()
+
+
+def test_the_finest_level_is_opened_by_default_and_groups_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    make_tiff(tmp_path / "a" / "one.tif", shape=(1, 128, 128))
+    with rasterio.open(tmp_path / "a" / "one.tif", "r+") as file:
+        file.build_overviews([2])
+    age(tmp_path / "a" / "one.tif")
+    publish([tmp_path / "a"], tmp_path / "levels", overviews=True)
+    assert open_cube(tmp_path / "levels").sizes["x"] == 128
+    assert open_cube(tmp_path / "levels", level=1).sizes["x"] == 64
+    make_tiff(tmp_path / "a" / "two.tif", shape=(1, 128, 128), crs="EPSG:32634")
+    publish([tmp_path / "a"], tmp_path / "zones")
+    with pytest.raises(TargetError, match=r"utm33n_10m.*utm34n_10m"):
+        open_cube(tmp_path / "zones")
+    assert open_cube(tmp_path / "zones", group="utm34n_10m").sizes["x"] == 128

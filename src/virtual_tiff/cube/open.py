@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import icechunk
 import xarray as xr
+from zarr.core.buffer import default_buffer_prototype
 
 from virtual_tiff.cube.access import Call, repository_storage, source_credentials
 from virtual_tiff.cube.authorize import check_access
@@ -16,6 +18,8 @@ from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, translated
 from virtual_tiff.errors import TargetError, UsageError
+
+_MAX_NAMES = 5
 
 type Credentials = Mapping[str, Any]
 """Icechunk credentials by container: its name or its URL prefix."""
@@ -69,7 +73,7 @@ def open_cube(
     group
         A group inside the repository.
     level
-        A level of a cube with overviews, 0 the finest; 0 is also what a cube without overviews has.
+        A level of a cube with overviews, 0 (the default) the finest; 0 is also what a cube without overviews has.
     branch, tag, snapshot
         The version; the newest of branch "main" when none is given.
     credentials
@@ -102,10 +106,9 @@ def open_cube(
         session = insist(lambda: repository.readonly_session(branch, tag=tag, snapshot_id=snapshot))
         store = PatientStore.of(session)
         top = group or ""
-        if level is not None:
-            group = run(_level_group(store, top, level, place))
+        group = run(_level_group(store, top, level, place) if level is not None else _array_group(store, top, place))
         if check:
-            run(check_access(store, top, containers, authorized))
+            run(check_access(store, run(_ledger_group(store, top)), containers, authorized))
     options.setdefault("decode_times", xr.coders.CFDatetimeCoder(time_unit="us"))
     try:
         dataset: xr.Dataset = xr.open_zarr(
@@ -115,6 +118,33 @@ def open_cube(
         found = f"the repository has no group {group or '/'}"
         raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
     return dataset
+
+
+async def _array_group(store: PatientStore, group: str, place: Location) -> str:
+    """The group itself, or the finest level below it where it has overviews."""
+    there = [key async for key in store.list_dir(group)]
+    if "0" in there:
+        return f"{group}/0".lstrip("/")
+    below = sorted(key for key in there if not key.startswith("_") and key != "zarr.json")
+    for key in below:
+        metadata = await store.get(f"{group}/{key}/zarr.json".lstrip("/"), default_buffer_prototype())
+        if metadata is None or json.loads(metadata.to_bytes())["node_type"] == "array":
+            return group
+    if not below:
+        return group
+    found = f"/{group} holds no arrays, but groups"
+    hint = f"Name one: group={' or '.join(repr(f'{group}/{key}'.lstrip('/')) for key in below[:_MAX_NAMES])}."
+    raise TargetError(found, feature="target-not-a-cube", url=place.url, hint=hint)
+
+
+async def _ledger_group(store: PatientStore, group: str) -> str:
+    """The group of the cube that a group belongs to: the nearest one that has a ledger."""
+    parts = group.split("/") if group else []
+    for length in range(len(parts), 0, -1):
+        above = "/".join(parts[:length])
+        if await store.exists(f"{above}/_sources/zarr.json"):
+            return above
+    return ""
 
 
 async def _level_group(store: PatientStore, group: str, level: int, place: Location) -> str:
