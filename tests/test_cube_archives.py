@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.verify import verify
-from virtual_tiff.errors import ConformError
+from virtual_tiff.errors import ConformError, UsageError
 
 NAMES = "{time:%Y%m%d}_{band}.tif"
 BLOCKS: dict[str, Any] = {"blockxsize": 32, "blockysize": 32, "shape": (1, 64, 64)}
@@ -177,6 +178,23 @@ def test_what_is_left_out_stays_left_out(tmp_path: Path) -> None:
     assert values(tmp_path / "area").shape == (64, 128)
 
 
+def test_sources_are_read_again_without_the_function_that_told_their_times(tmp_path: Path) -> None:
+    paths = [make(tmp_path / "a", f"s{day}.tif", day) for day in (1, 2, 3)]
+
+    def moment(url: str) -> datetime:
+        return datetime(2024, 1, int(url[-5]), tzinfo=UTC)
+
+    publish(paths[:2], tmp_path / "cube", time=moment)
+    make(tmp_path / "a", "s2.tif", 9)
+    age(paths[1], LONG_AGO + 9)
+    assert verify(tmp_path / "cube", fix=True).fixed == (f"file://{paths[1]}",)
+    assert np.array_equal(values(tmp_path / "cube"), np.stack([read(path) for path in paths[:2]]))
+    with pytest.raises(UsageError, match="came from a function"):
+        append(paths, tmp_path / "cube")
+    append(paths, tmp_path / "cube", time=moment)
+    assert np.array_equal(values(tmp_path / "cube"), np.stack([read(path) for path in paths]))
+
+
 def test_a_level_that_cannot_grow_is_named(tmp_path: Path) -> None:
     paths = []
     for col in range(2):
@@ -192,7 +210,7 @@ def test_a_level_that_cannot_grow_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", [True, False])
-def test_cubes_of_unequal_strips_are_verified(flag: bool, tmp_path: Path) -> None:  # noqa: FBT001 (a parameter)
+def test_cubes_of_unequal_strips_are_verified(flag: bool, tmp_path: Path) -> None:
     for number in range(2):
         make(tmp_path / "a", f"s{number}.tif", number, tiled=False, blockysize=16, shape=(1, 70, 90))
     publish([tmp_path / "a"], tmp_path / "cube", options=ChunkOptions(short_strips="rectilinear"))

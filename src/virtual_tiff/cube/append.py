@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Final, Literal
@@ -224,6 +224,8 @@ def append(
     if on_error == "raise":
         scanned.check()
     headers = [described(standing, header) for header in scanned.headers if not rows.has(header)]
+    if time is None and all(header.time is not None for header in headers):  # the ledger has those of known files
+        own, standing = replace(own, time="keys"), replace(standing, time="keys")
     before = set(repository.config.virtual_chunk_containers or {})
     done = _Done()
     with translated(own.place):
