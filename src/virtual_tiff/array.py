@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,8 @@ class VirtualArray:
     reads as ``fill_value``. ``inlined`` holds the bytes of the few chunks that are not ranges of the file,
     by grid index; their length in ``lengths`` is 0 too. ``codecs`` are the JSON specs of the chain in Zarr's order.
     ``last_rows`` is set when the chunk grid is rectilinear: the rows of the last chunk along y.
+    ``edges`` are set when it is rectilinear in another way: the sizes of the chunks along y and x, which add up to
+    the shape; ``chunk_shape`` then has the commonest.
     ``portability`` is "core" when every Zarr client can decode the chain, "segment" when ``virtual_tiff.segment``
     is needed. ``warnings`` are sentences for a person, about repairs made while reading the file.
     """
@@ -65,6 +68,7 @@ class VirtualArray:
     lengths: Positions
     inlined: Mapping[tuple[int, ...], bytes] = field(default_factory=dict)
     last_rows: int | None = None
+    edges: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     portability: Portability = "core"
     warnings: tuple[str, ...] = ()
@@ -73,6 +77,11 @@ class VirtualArray:
     def grid(self) -> tuple[int, ...]:
         """Number of chunks along each axis."""
         return tuple(self.offsets.shape)
+
+    @property
+    def rectilinear(self) -> bool:
+        """Whether the sizes of chunks vary along an axis."""
+        return self.last_rows is not None or self.edges is not None
 
     def zarr_json(self, *, separator: Literal[".", "/"] = "/") -> dict[str, Any]:
         """Return the array's ``zarr.json`` as a dictionary of JSON values.
@@ -96,13 +105,21 @@ class VirtualArray:
         }
 
     def _chunk_grid(self) -> dict[str, Any]:
-        if self.last_rows is None:
+        if not self.rectilinear:
             return {"name": "regular", "configuration": {"chunk_shape": list(self.chunk_shape)}}
         *outer, rows, columns = self.chunk_shape
-        count = self.grid[-2] - 1
         edges: list[Any] = [[[size, self.grid[axis]]] for axis, size in enumerate(outer)]
-        edges += [[[rows, count], self.last_rows], [[columns, self.grid[-1]]]]
+        if self.edges is not None:
+            edges += [_runs(one) for one in self.edges]
+        else:
+            edges += [[[rows, self.grid[-2] - 1], self.last_rows], [[columns, self.grid[-1]]]]
         return {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": edges}}
+
+
+def _runs(sizes: tuple[int, ...]) -> list[Any]:
+    """Sizes as Zarr writes them: each run of equal ones as the size and their number."""
+    runs = ((size, sum(1 for _ in run)) for size, run in groupby(sizes))
+    return [[size, count] if count > 1 else size for size, count in runs]
 
 
 def fill_value_json(value: complex) -> bool | float | str | list[Any]:

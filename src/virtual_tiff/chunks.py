@@ -153,7 +153,7 @@ def _cut_evenly(
         if options.short_strips in ("inline", "error") and layout.last_rows is not None:
             return None
         rows = max(1, min(layout.height, options.target_chunk_bytes // row_bytes))
-        config = layout.config
+        config = config if options.short_strips == "rectilinear" else layout.config
     last = layout.height % rows or None
     if config is not None:
         config = replace(config, rows=rows, last_rows=last)
@@ -162,7 +162,8 @@ def _cut_evenly(
     lengths = np.full_like(offsets, rows * row_bytes)
     if last is not None:
         lengths[:, -1] = last * row_bytes
-    return ChunkPlan(rows, layout.columns, offsets[:, :, None], lengths[:, :, None], config)
+    uneven = last if config is None else None
+    return ChunkPlan(rows, layout.columns, offsets[:, :, None], lengths[:, :, None], config, last_rows=uneven)
 
 
 def _dividing_rows(height: int, row_bytes: int, target: int) -> int | None:

@@ -14,15 +14,16 @@ from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
 from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.conform import check_conform, short_names
 from virtual_tiff.cube.duplicates import drop_duplicates
+from virtual_tiff.cube.edges import StoredEdges, stored_edges
 from virtual_tiff.cube.extent import Extent
-from virtual_tiff.cube.grow import open_array
+from virtual_tiff.cube.grow import open_array, read_arrays
 from virtual_tiff.cube.header import ASSET, FileHeader, KeyValue, is_own_name
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import same_grid, same_resolution
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.select import BAND
 from virtual_tiff.cube.sources import Entry, Place, Row, Rows, cell_text
-from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
+from virtual_tiff.cube.stack import free_traits, leading_axes, own_variable
 from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.cube.times import parse_time
@@ -122,18 +123,19 @@ def _candidates(standing: Standing, header: FileHeader) -> list[TreeRecipe]:
     trees = standing.recipe.trees
     if len(trees) == 1 and not trees[0].path:
         return list(trees)
-    near = [own for own in trees if _alike(own, header, standing.variable(header))]
+    near = [own for own in trees if _alike(standing, own, header)]
     if len(near) < 2:
         return near
     free = [own for own in near if _is_free(standing, own, header)]
     return free or near
 
 
-def _alike(own: TreeRecipe, header: FileHeader, variable: str) -> bool:
+def _alike(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
     """Whether a file has the CRS, the resolution, the meaning of values and the masks of a tree."""
+    variable = standing.variable(header)
     if variable not in own.traits:
         return _same_ground(own, header)
-    ignored = WHERE if own.mosaic else ()
+    ignored = free_traits(standing.options(own))
     meaning = {key: text for key, text in header.traits.items() if key not in ignored}
     known = {key: text for key, text in own.traits[variable].items() if key not in ignored}
     level = own.levels[0] if own.levels else 0
@@ -155,9 +157,9 @@ def _is_free(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
     ground = footprint(header, own.levels[0] if own.levels else None)
     place = same_grid(own.anchor.transform, ground)
     rows, columns = header.array.chunk_shape[-2:]
-    if place is None or place[0] % rows or place[1] % columns:
-        return False
     options = standing.options(own)
+    if place is None or (options.chunk_grid == "regular" and (place[0] % rows or place[1] % columns)):
+        return False
     (cell,) = leading_axes([header], options, read_extent(standing, own, {})).cells
     claim = Claim(own_variable(header, options), cell, *place, ground.height, ground.width)
     return not standing.rows.rivals({header.url: Place(tree=own.path, claim=claim)})
@@ -174,7 +176,24 @@ def read_extent(standing: Standing, own: TreeRecipe, replaced: Mapping[str, Row]
     if own.named:
         by_label = {cell_text((value,)): value for value in axes[0].names()} if replaced else {}
         names = {url: by_label[row.label] for url, row in replaced.items()}
-    return Extent(axes=tuple(axes), grids=own.grids, named=own.named, fixed=own.fixed, names=names)
+    varied = standing.recipe.plan.get("chunk_grid", "regular") != "regular"
+    return Extent(
+        axes=tuple(axes),
+        grids=own.grids,
+        named=own.named,
+        fixed=own.fixed,
+        names=names,
+        edges=_read_edges(standing, own) if varied else {},
+    )
+
+
+def _read_edges(standing: Standing, own: TreeRecipe) -> dict[tuple[int, str], StoredEdges]:
+    """The chunks of each array, by the number of its level and its name."""
+    found = {}
+    for position, path in enumerate(own.level_paths):
+        for name, metadata in read_arrays(standing.store, joined(standing.group, path)).items():
+            found[position, name] = stored_edges(metadata)
+    return found
 
 
 def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeader]) -> Growth:
@@ -243,7 +262,7 @@ def _check_traits(standing: Standing, own: TreeRecipe, headers: Sequence[FileHea
             check_conform([there, *(replace(one, traits={"CRS": one.traits["CRS"]}) for one in members)])
             continue
         there = replace(headers[0], place=standing.place, traits=own.traits[variable])
-        check_conform([there, *members], ignore=WHERE if own.mosaic else ())
+        check_conform([there, *members], ignore=free_traits(standing.options(own)))
         _check_masks(members, level, masked=own.masked[variable])
 
 

@@ -195,7 +195,9 @@ def find_readers(array: VirtualArray) -> dict[str, str]:
         "zarrita": zarrita,
         "GDAL": gdal,
     }
-    if array.last_rows is not None:
+    if array.rectilinear:
         why = "no: it has no rectilinear chunk grids"
-        readers |= {"zarrita": why, "GDAL": why}
+        flag = "where array.rectilinear_chunks is set in its configuration"
+        able = readers["zarr-python"]
+        readers |= {"zarr-python": f"{able}, {flag}", "zarrita": why, "GDAL": why}
     return readers

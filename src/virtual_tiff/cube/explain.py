@@ -11,6 +11,7 @@ import numpy as np
 
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, describe_array
 from virtual_tiff.cube.describe import find_readers
+from virtual_tiff.cube.edges import ChunkGrid
 
 BYTES_PER_REFERENCE: Final = 15
 """What a reference takes in a repository: about 10 bytes in manifests and 4 in the transaction log.
@@ -40,7 +41,8 @@ class Reading:
 class ArrayExplanation:
     """One array of a plan.
 
-    ``dimensions`` has the size of each, ``chunk`` the shape of a chunk in the same order. ``references`` counts
+    ``dimensions`` has the size of each, ``chunk`` the shape of a chunk in the same order; in a "rectilinear"
+    ``chunk_grid`` sizes vary, and these are the commonest. ``references`` counts
     the chunks that are in a file, ``missing`` the others. ``readers`` says by Zarr client whether it can read the
     array. ``map_tile`` is 256 x 256 pixels of one band and one step, ``series`` one pixel at all steps, and
     ``scene`` all pixels of one step; a step is one place along all leading axes.
@@ -49,6 +51,7 @@ class ArrayExplanation:
     path: str
     dimensions: dict[str, int]
     chunk: tuple[int, ...]
+    chunk_grid: ChunkGrid
     dtype: str
     files: int
     references: int
@@ -126,6 +129,7 @@ def _explain(group: GroupPlan, array: ArrayPlan) -> ArrayExplanation:
         path=f"{group.path}/{array.name}".lstrip("/"),
         dimensions=dict(zip(template.dimension_names, template.shape, strict=True)),
         chunk=template.chunk_shape,
+        chunk_grid="rectilinear" if template.rectilinear else "regular",
         dtype=template.dtype.name,
         files=len({placement.header.url for placement in array.placements}),
         references=references,
@@ -141,6 +145,7 @@ def _explain(group: GroupPlan, array: ArrayPlan) -> ArrayExplanation:
 
 def _lines(array: ArrayExplanation) -> list[str]:
     chunks = " x ".join(map(str, array.chunk))
+    chunks += ", the commonest of several sizes" if array.chunk_grid == "rectilinear" else ""
     found = f"{_count(array.references, 'reference')} to {_count(array.files, 'file')}, {array.missing} in no file"
     reads = (
         f"{_told(array.map_tile)} for a map tile of {MAP_TILE} x {MAP_TILE} pixels",

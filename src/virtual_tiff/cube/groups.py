@@ -11,12 +11,13 @@ from typing import Any, Final, Literal, get_args
 from virtual_tiff.cube.blueprint import CubePlan, TreePlan
 from virtual_tiff.cube.conform import check_conform, find_differences
 from virtual_tiff.cube.duplicates import drop_duplicates
+from virtual_tiff.cube.edges import split_by_edges
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import Tile, lay_out, pixel_size, same_grid, same_resolution, split_tiles
 from virtual_tiff.cube.plan import asked_json, stack_options
 from virtual_tiff.cube.select import touches
-from virtual_tiff.cube.stack import WHERE, leading_axes
+from virtual_tiff.cube.stack import WHERE, free_traits, leading_axes
 from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, is_masked, variables_of
 from virtual_tiff.errors import ConformError, UsageError
 
@@ -115,7 +116,7 @@ def _tree(part: _Part, options: StackOptions, name: str, asked: StackOptions) ->
         if not options.mosaic or asked.mosaic:
             raise
         try:
-            check_conform(part.headers)
+            check_conform(part.headers, ignore=free_traits(asked))
         except ConformError as differences:
             found = f"{differences.found}; as tiles of one grid: {error.found}"
             raise ConformError(found, feature=error.feature, url=error.url, hint=error.hint) from error
@@ -203,11 +204,12 @@ def _parts(base: str, headers: Sequence[FileHeader], options: StackOptions, *, s
 
 def _eras(headers: Sequence[FileHeader], options: StackOptions) -> list[list[FileHeader]]:
     """The files whose values mean the same, in the order of their first file; variables count their own eras."""
+    free = free_traits(replace(options, mosaic=True))
     number: dict[str, int] = {}
     for members in variables_of(headers, options).values():
         known: dict[Hashable, int] = {}
         for header in members:
-            meaning = tuple(sorted((key, text) for key, text in header.traits.items() if key not in WHERE))
+            meaning = tuple(sorted((key, text) for key, text in header.traits.items() if key not in free))
             number[header.url] = known.setdefault((meaning, is_masked(header)), len(known))
     return [[header for header in headers if number[header.url] == era] for era in sorted(set(number.values()))]
 
@@ -217,6 +219,7 @@ def _sets(headers: Sequence[FileHeader], options: StackOptions) -> list[list[Fil
     if _is_pile(headers, options):
         return [list(headers)]
     order = {header.url: position for position, header in enumerate(headers)}
+    split = split_by_edges if options.chunk_grid == "rectilinear" else split_tiles
     found: list[list[FileHeader]] = []
     for phase in _phases(headers):
         axes = leading_axes(phase, replace(options, mosaic=True))
@@ -229,7 +232,7 @@ def _sets(headers: Sequence[FileHeader], options: StackOptions) -> list[list[Fil
                 for header in members
                 for place, cell in [where[header.url]]
             ]
-            for number, tiled in enumerate(split_tiles(tiles)):
+            for number, tiled in enumerate(split(tiles)):
                 by_set.setdefault(number, []).extend(tile.header for tile in tiled)
         found += [sorted(members, key=lambda header: order[header.url]) for members in by_set.values()]
     return found

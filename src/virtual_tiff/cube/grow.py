@@ -75,7 +75,9 @@ def fit_group(store: IcechunkStore, group: GroupPlan, before: Footprint, now: Fo
     for coordinate in group.coordinates:
         if coordinate.name not in _OF_GROUND:
             _check_coordinate(store, group.path, coordinate)
-    stored = _stored_arrays(store, group)
+    stored = read_arrays(store, group.path)
+    if moved:
+        _check_regular(group, stored)
     axes = {axis.name: _changed(store, group.path, axis) for axis in group.axes}
     sizes = {axis.name: len(axis.values) for axis in group.axes} | {"y": now.height, "x": now.width}
     metadata = {}
@@ -165,17 +167,29 @@ def _read_json(store: IcechunkStore, key: str) -> Json:
     return dict(json.loads(found))
 
 
-def _stored_arrays(store: IcechunkStore, group: GroupPlan) -> dict[str, Json]:
-    """The metadata of the arrays of pixels that are there."""
+def _check_regular(group: GroupPlan, stored: Mapping[str, Json]) -> None:
+    """Refuse to grow on the ground where chunks have several sizes: what is there can neither move nor be refitted."""
+    varied = [name for name, metadata in stored.items() if metadata["chunk_grid"]["name"] != "regular"]
+    varied += [array.name for array in group.arrays if array.template.rectilinear and array.name not in varied]
+    if varied:
+        path = joined(group.path, varied[0])
+        there = "has" if varied[0] in stored and stored[varied[0]]["chunk_grid"]["name"] != "regular" else "would need"
+        found = f"/{path} cannot grow on the ground: it {there} a rectilinear chunk grid"
+        hint = "Publish the cube anew with all files, or these beside it."
+        raise ConformError(found, feature="misaligned", hint=hint)
+
+
+def read_arrays(store: IcechunkStore, path: str) -> dict[str, Json]:
+    """The metadata of the arrays of pixels in a group, by name."""
 
     async def members() -> list[str]:
-        return [key async for key in store.list_dir(group.path)]
+        return [key async for key in store.list_dir(path)]
 
     found = {}
     for name in run(members()):
         if name == "zarr.json":
             continue
-        metadata = _read_json(store, joined(group.path, name, "zarr.json"))
+        metadata = _read_json(store, joined(path, name, "zarr.json"))
         if {"y", "x"} <= set(metadata.get("dimension_names") or ()):
             found[name] = metadata
     return found

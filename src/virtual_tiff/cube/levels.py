@@ -125,6 +125,9 @@ def _spans(headers: Sequence[FileHeader], options: StackOptions, numbers: Sequen
     """The part of each level's grid that is exposed: the same ground on all levels, in whole chunks of all."""
     if options.bounds is None and options.window is None:
         return [None] * len(numbers)
+    if options.chunk_grid != "regular":
+        found = "an area of levels whose chunks may have several sizes: they have no common block"
+        raise UsageError(found, feature="usage", hint="Take the area without overviews, or chunk_grid='regular'.")
     grid, _ = lay_out(headers, [footprint(header) for header in headers])
     ratios = [_ratio(headers, number) for number in numbers]
     rows, columns = [], []

@@ -10,6 +10,7 @@ from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement, texts
 from virtual_tiff.cube.cells import TimeSource
 from virtual_tiff.cube.duplicates import drop_duplicates
+from virtual_tiff.cube.edges import ChunkGrid
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.select import Bounds, Window
@@ -33,6 +34,7 @@ def plan_stack(
     window: Window | None = None,
     levels: bool | Sequence[int] = False,
     mosaic: bool = False,
+    chunk_grid: ChunkGrid = "regular",
     on_duplicate: OnDuplicate = "raise",
     presize: Mapping[str, Sequence[AxisValue]] | None = None,
 ) -> CubePlan:
@@ -71,6 +73,13 @@ def plan_stack(
         overviews.
     mosaic
         Whether files may be tiles of one pixel grid. Their chunks must be chunks of the whole.
+    chunk_grid
+        "regular", or "rectilinear" where the chunks of files may have different sizes, such as strips of files whose
+        heights are no multiple of them, or of files of several widths. Files side by side need chunks of one height,
+        files above each other chunks of one width, and all of them core codecs. The files must have been scanned
+        with ``ChunkOptions(short_strips="rectilinear")``. A grid that turns out to be regular is written as such; few
+        clients read others, see :func:`virtual_tiff.cube.explain.explain`, and only the leading axes of such a cube
+        grow, at their ends.
     on_duplicate
         What to do with files that claim the very same place (the same labels, the same ground): "raise", or use
         the "first" or the "last" of them.
@@ -98,6 +107,7 @@ def plan_stack(
         window=window,
         levels=levels,
         mosaic=mosaic,
+        chunk_grid=chunk_grid,
         on_duplicate=on_duplicate,
         presize=presize or {},
     )

@@ -11,6 +11,7 @@ from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.cells import TimeSource
 from virtual_tiff.cube.draft import Draft, Request, draft
+from virtual_tiff.cube.edges import ChunkGrid
 from virtual_tiff.cube.groups import GroupBy, OnConflict
 from virtual_tiff.cube.listed import Input
 from virtual_tiff.cube.pattern import Pattern
@@ -49,6 +50,7 @@ def publish(
     bounds: Bounds | None = None,
     window: Window | None = None,
     mosaic: bool = False,
+    chunk_grid: ChunkGrid = "regular",
     group_by: GroupBy | None = "auto",
     on_conflict: OnConflict = "raise",
     on_duplicate: OnDuplicate = "raise",
@@ -104,6 +106,10 @@ def publish(
         units of the CRS or as (column, row, width, height) in pixels.
     mosaic
         Never to stack files that differ in nothing but their names.
+    chunk_grid
+        "rectilinear" lets chunks have different sizes, see :func:`virtual_tiff.cube.plan.plan_stack`; the short last
+        strips of files are then described as they are, unless `options` say what to do with them. Few clients read
+        such grids: zarr-python does where ``array.rectilinear_chunks`` is set in its configuration.
     group_by
         "auto" makes groups beside each other for CRSs and resolutions; None refuses files that do not fit into one.
     on_conflict
@@ -157,6 +163,7 @@ def publish(
         bounds=bounds,
         window=window,
         mosaic=mosaic,
+        chunk_grid=chunk_grid,
         group_by=group_by,
         on_conflict=on_conflict,
         on_duplicate=on_duplicate,

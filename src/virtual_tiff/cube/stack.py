@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.blueprint import ArrayPlan, Cell, Claim, Footprint, GroupPlan, Placement
 from virtual_tiff.cube.cells import TIME, Axes, find_axes, label_axes
 from virtual_tiff.cube.conform import check_band_order, check_conform, short_names
+from virtual_tiff.cube.edges import SIZE_TRAITS, GridEdges, check_codecs, find_edges, widen
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import ASSET, FileHeader, is_own_name
 from virtual_tiff.cube.mosaic import Tile, check_blocks, check_overlaps, lay_out, same_grid
@@ -50,6 +51,13 @@ class _Variable:
     name: str
     views: list[View] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
+    edges: GridEdges | None = None
+
+
+def free_traits(options: StackOptions) -> tuple[str, ...]:
+    """The traits in which files of one array may differ."""
+    sizes = SIZE_TRAITS if options.chunk_grid == "rectilinear" else ()
+    return (*WHERE, *sizes) if options.mosaic else sizes
 
 
 def leading_axes(headers: Sequence[FileHeader], options: StackOptions, extent: Extent | None = None) -> Axes:
@@ -116,7 +124,9 @@ def stack(
         ``usage`` for names, bands or areas that cannot be.
     """
     for members in variables_of(headers, options).values():
-        check_conform(members, ignore=WHERE if options.mosaic else ())
+        if options.chunk_grid == "rectilinear":
+            check_codecs(members)
+        check_conform(members, ignore=free_traits(options))
         check_band_order(members)
         _check_assets(members, options)
     views = list(views_of(headers, options, level))
@@ -125,18 +135,22 @@ def stack(
     grid, places = lay_out(headers, [ground[header.url] for header in headers], base)
     if extent is not None and base is not None:
         span = _span_of(grid, base) if extent.fixed else whole(grid)
-    if span is None:
-        span = find_span(grid, _blocks(view.array for view in views), bounds=options.bounds, window=options.window)
     axes = leading_axes(headers, options, extent)
-    variables = _tiles(
-        views, dict(zip([h.url for h in headers], zip(places, axes.cells, strict=True), strict=True)), span
-    )
+    where = dict(zip([h.url for h in headers], zip(places, axes.cells, strict=True), strict=True))
+    if span is None:
+        span = _find_span(grid, views, where, options)
+    variables = _tiles(views, where, span)
     exposed = span.on(grid)
     _check_points(headers, exposed, level)
     for variable in variables:
-        _check_alike(variable.views)
+        _check_alike(variable.views, ignore=free_traits(options))
         check_overlaps(variable.tiles, axes.tell)
-        check_blocks(variable.tiles, exposed)
+        if options.chunk_grid == "rectilinear":
+            there = None if extent is None else extent.edges.get((position, variable.name))
+            corner = (0, 0) if base is None else _corner(exposed, base)
+            variable.edges = find_edges(variable.tiles, exposed, there, corner)
+        else:
+            check_blocks(variable.tiles, exposed)
     claims = {
         header.url: Claim(own_variable(header, options), cell, place[0] - span.top, place[1] - span.left, *size)
         for header, place, cell in zip(headers, places, axes.cells, strict=True)
@@ -159,10 +173,30 @@ def _check_assets(headers: Sequence[FileHeader], options: StackOptions) -> None:
         raise ConformError(told, feature="conform", hint="Choose one asset, or make the asset an axis.")
 
 
+def _corner(grid: Footprint, part: Footprint) -> tuple[int, int]:
+    """The row and column at which a part of a grid begins."""
+    return (0, 0) if grid.transform is None else same_grid(grid.transform, part) or (0, 0)
+
+
 def _span_of(grid: Footprint, part: Footprint) -> Span:
     """Where a part of a grid is."""
-    row, col = (0, 0) if grid.transform is None else same_grid(grid.transform, part) or (0, 0)
+    row, col = _corner(grid, part)
     return Span(row, col, row + part.height, col + part.width)
+
+
+def _find_span(
+    grid: Footprint,
+    views: Sequence[View],
+    places: Mapping[str, tuple[tuple[int, int], Cell]],
+    options: StackOptions,
+) -> Span:
+    """The area that is asked for, in whole chunks of all variables."""
+    if options.chunk_grid == "regular":
+        return find_span(grid, _blocks(view.array for view in views), bounds=options.bounds, window=options.window)
+    span = find_span(grid, (1, 1), bounds=options.bounds, window=options.window)
+    if span == whole(grid):
+        return span
+    return widen(span, [find_edges(one.tiles, grid) for one in _tiles(views, places, whole(grid))])
 
 
 def own_variable(header: FileHeader, options: StackOptions) -> str:
@@ -170,18 +204,20 @@ def own_variable(header: FileHeader, options: StackOptions) -> str:
     return str(header.keys[BAND]) if options.band_as == "variable" and BAND in header.keys else ""
 
 
-def _check_alike(views: Sequence[View]) -> None:
+def _check_alike(views: Sequence[View], ignore: Collection[str]) -> None:
     """Refuse overviews and masks that differ, which the traits of their files do not say."""
     first, *others = views
     for view in others:
         one, two = first.array, view.array
-        if (one.dtype, one.chunk_shape, one.codecs) == (two.dtype, two.chunk_shape, two.codecs) and (
-            (one.dimension_names, one.shape[:-2], one.last_rows, repr(one.fill_value))
-            == (two.dimension_names, two.shape[:-2], two.last_rows, repr(two.fill_value))
+        free = -2 if "chunk shape" in ignore else None  # then what rows and columns of chunks are is seen later
+        if (one.dtype, one.chunk_shape[:free], one.codecs) == (two.dtype, two.chunk_shape[:free], two.codecs) and (
+            (one.dimension_names, one.shape[:-2], repr(one.fill_value))
+            == (two.dimension_names, two.shape[:-2], repr(two.fill_value))
+            and (free is not None or one.last_rows == two.last_rows)
         ):
             continue
         before, after = array_traits(one), array_traits(two)
-        fields = (key for key in before | after if key != "size" and before.get(key) != after.get(key))
+        fields = (key for key in before | after if key not in ("size", *ignore) and before.get(key) != after.get(key))
         listed = ", ".join(f"{key} ({after.get(key, 'none')}, not {before.get(key, 'none')})" for key in fields)
         names = short_names([first.header.place.plain, view.header.place.plain])
         found = f"{view.variable} of {names[1]} differs from that of {names[0]} in {listed}"
@@ -250,6 +286,8 @@ def _group(
     arrays, described = [], []
     for variable in variables:
         template = _template(variable.tiles[0].part, axes.names, sizes, exposed)
+        if variable.edges is not None:
+            template = variable.edges.shape(template)
         found = _describe(variable, exposed, template, options)
         described.append(found)
         attributes = {**template.attributes, **found.array}
@@ -257,7 +295,7 @@ def _group(
             ArrayPlan(
                 name=variable.name,
                 template=replace(template, attributes=attributes),
-                placements=tuple(_placement(tile, index) for tile in variable.tiles),
+                placements=tuple(_placement(tile, index, variable.edges) for tile in variable.tiles),
             )
         )
     stored = _merged(described)
@@ -290,10 +328,11 @@ def _taken(inner: Iterable[str], stored: Sequence[Coordinate]) -> set[str]:
     return {*inner, *(coordinate.name for coordinate in stored)} - {"spatial_ref"}
 
 
-def _placement(tile: Tile, index: Mapping[Cell, tuple[int, ...]]) -> Placement:
+def _placement(tile: Tile, index: Mapping[Cell, tuple[int, ...]], edges: GridEdges | None) -> Placement:
     rows, columns = tile.chunk
     inner = (0,) * (len(tile.part.grid) - 2)
-    at = (*index[tile.cell], *inner, tile.row // rows, tile.col // columns)
+    chunk = (tile.row // rows, tile.col // columns) if edges is None else edges.index(tile)
+    at = (*index[tile.cell], *inner, *chunk)
     return Placement(tile.header, at, None if tile.part is tile.header.array else tile.part)
 
 

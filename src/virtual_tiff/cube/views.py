@@ -13,6 +13,7 @@ from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import Footprint
 from virtual_tiff.cube.cells import TimeSource
+from virtual_tiff.cube.edges import ChunkGrid
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.select import (
     BAND,
@@ -49,6 +50,7 @@ class StackOptions:
     window: Window | None = None
     levels: bool | tuple[int, ...] = False
     mosaic: bool = False
+    chunk_grid: ChunkGrid = "regular"
     on_duplicate: OnDuplicate = "raise"
     presize: Mapping[str, tuple[AxisValue, ...]] = field(default_factory=dict)
 
@@ -56,6 +58,9 @@ class StackOptions:
         if self.band_as not in ("dimension", "variable"):
             found = f"band_as={self.band_as!r}"
             raise UsageError(found, feature="usage", hint="Choose 'dimension' or 'variable'.")
+        if self.chunk_grid not in get_args(ChunkGrid.__value__):
+            found = f"chunk_grid={self.chunk_grid!r}"
+            raise UsageError(found, feature="usage", hint="Choose 'regular' or 'rectilinear'.")
         if self.on_duplicate not in get_args(OnDuplicate.__value__):
             found = f"on_duplicate={self.on_duplicate!r}"
             raise UsageError(found, feature="usage", hint="Choose 'raise', 'first' or 'last'.")
