@@ -18,13 +18,14 @@ from urllib.parse import urlsplit
 
 from tests.servers import HOST, Server
 
-type Fault = Literal["500", "503", "429", "reset", "cut", "late", "done-500", "done-reset", "403"]
+type Fault = Literal["500", "503", "429", "reset", "cut", "late", "done-500", "done-reset", "403", "hang", "stall"]
 """Refused unseen (500, 503, 429, reset); answered in part (cut) or late; done, but the answer is lost (done-...).
 
-Not among the passing ones, :data:`FAULTS`: 403.
+Not among the passing ones, :data:`FAULTS`: 403; no answer (hang), or half of one (stall), and the line stays open.
 """
 
-FAULTS: Final[tuple[Fault, ...]] = tuple(fault for fault in get_args(Fault.__value__) if fault != "403")
+_LASTING: Final = ("403", "hang", "stall")
+FAULTS: Final[tuple[Fault, ...]] = tuple(fault for fault in get_args(Fault.__value__) if fault not in _LASTING)
 LATE: Final = 0.5
 """Seconds that a late answer takes."""
 
@@ -169,17 +170,21 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = owner.next_fault(self.command)
         answer = _REFUSED.get(fault or "")
-        if fault != "reset" and answer is None:
+        if fault not in ("reset", "hang") and answer is None:
             answer = self._ask(owner.upstream, body)
         owner.record(Passed(self.command, self.path, fault, None if answer is None else answer.status))
         if fault == "late":
             owner.closing.wait(LATE)
+        if fault == "hang":
+            owner.closing.wait()
         if answer is None or fault == "done-reset":
             self._reset()
         elif fault == "done-500":
             self._send(_REFUSED["500"])
         else:
-            self._send(answer, cut=fault == "cut" and self._has_body(answer))
+            self._send(answer, cut=fault in ("cut", "stall") and self._has_body(answer))
+            if fault == "stall":
+                owner.closing.wait()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815 (as the base class calls them)
 

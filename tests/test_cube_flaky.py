@@ -101,6 +101,7 @@ def test_a_storage_that_always_fails_is_a_clear_error(
     s3: FlakyProxy, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("virtual_tiff.cube.patient.RETRIES", 1)
+    monkeypatch.setattr("virtual_tiff.cube.patient.OPERATION", 2.0)
     pixels = make_archive(tmp_path / "in", 2, **OPTIONS)[:, 0]
     sources = [str(tmp_path / f"in/s{index}.tif") for index in range(2)]
     cube = f"{bucket.url}cube"

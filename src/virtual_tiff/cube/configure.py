@@ -7,6 +7,7 @@ after its commit whether what its references need is still there.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from icechunk import ManifestConfig, ManifestSplitCondition, ManifestSplitDimCon
 
 from virtual_tiff.cube.blueprint import GroupPlan
 from virtual_tiff.cube.container import Container
-from virtual_tiff.cube.patient import insist, is_passing, opened
+from virtual_tiff.cube.patient import insist, next_pause, opened, pauses
 from virtual_tiff.cube.write import joined, split_sizes
 from virtual_tiff.errors import TargetError
 
@@ -39,7 +40,10 @@ def configured(
     ------
     TargetError
         ``target-denied`` when other writers overwrite it again and again.
+    IcechunkError
+        When the storage keeps failing.
     """
+    waits = pauses()
     for _ in range(_TRIES):
         repository = opened(storage)
         if not _extend(repository.config, groups, containers):
@@ -52,8 +56,10 @@ def configured(
             repository.reopen(config=config).save_config()
         except icechunk.IcechunkError as error:
             # Another writer was faster, or an answer was lost: look again what is there.
-            if not (isinstance(error, icechunk.ConflictError) or is_passing(error)):
+            pause = 0.0 if isinstance(error, icechunk.ConflictError) else next_pause(error, waits)
+            if pause is None:
                 raise
+            time.sleep(pause)
     found = "other writers keep changing the configuration of the repository"
     raise TargetError(found, feature="target-denied", hint="Run it again.")
 

@@ -166,7 +166,7 @@ class PatientStore(IcechunkStore):
         """Read a key, or None when it is not there."""
         get = super().get
         try:
-            return await insist_async(lambda: get(key, prototype, byte_range))
+            return await _answer(lambda: get(key, prototype, byte_range), key)
         except icechunk.StorageError as error:
             if str(error.kind) in _HINTS:
                 error.add_note(_HINTS[str(error.kind)])
@@ -178,27 +178,37 @@ class PatientStore(IcechunkStore):
         """Read parts of keys."""
         asked = list(key_ranges)
         get = super().get_partial_values
-        return await insist_async(lambda: get(prototype, asked))
+        return await _answer(lambda: get(prototype, asked), ", ".join(key for key, _ in asked[:3]))
 
     async def exists(self, key: str) -> bool:
         """Whether a key is there."""
         exists = super().exists
-        return await insist_async(lambda: exists(key))
+        return await _answer(lambda: exists(key), key)
 
     async def list(self) -> AsyncIterator[str]:  # type: ignore[override]
         """All keys."""
-        for key in await insist_async(lambda: _collect(super(PatientStore, self).list)):
+        for key in await _answer(lambda: _collect(super(PatientStore, self).list), "the list of keys"):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
         """The keys that begin so."""
-        for key in await insist_async(lambda: _collect(super(PatientStore, self).list_prefix, prefix)):
+        for key in await _answer(lambda: _collect(super(PatientStore, self).list_prefix, prefix), prefix):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
         """What lies directly below a path."""
-        for key in await insist_async(lambda: _collect(super(PatientStore, self).list_dir, prefix)):
+        for key in await _answer(lambda: _collect(super(PatientStore, self).list_dir, prefix), prefix):
             yield key
+
+
+async def _answer[T](work: Callable[[], Awaitable[T]], what: str) -> T:
+    """What a store says, or a clear error when it says nothing at all."""
+    try:
+        return await insist_async(work)
+    except TimeoutError as error:
+        found = f"no answer within {LONGEST_READ:.0f} seconds to a request for {what or '/'}"
+        hint = "Check the network and the servers of the cube and of its sources; `verify` asks each source."
+        raise SourceError(found, feature="unreachable", hint=hint) from error
 
 
 async def _collect(listing: Callable[..., Any], *arguments: str) -> list[str]:

@@ -41,6 +41,9 @@ _SCHEMES: Final = {
     "file": "file",
 }
 _RETRY: Final[RetryConfig] = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
+_TIMES: Final[ClientConfig] = {"connect_timeout": "10s", "timeout": "60s"}
+"""For a connection, and for one request with its answer: longer than any small part of a file takes."""
+
 _ENVIRONMENT: Final = ("AWS_", "GOOGLE_", "AZURE_")
 _TRUE: Final = {"1", "true", "yes", "on"}
 
@@ -190,7 +193,7 @@ def _cached(
 
 
 def _client(url: str | None) -> ClientConfig:
-    options: ClientConfig = {"connect_timeout": "10s", "timeout": "60s"}
+    options: ClientConfig = {**_TIMES}
     if url is not None and url.startswith("http://"):
         options["allow_http"] = True
     return options
