@@ -295,3 +295,22 @@ def test_grids_that_differ_are_told_apart_by_their_pixels(tmp_path: Path) -> Non
     ]
     done = publish(paths, tmp_path / "cube")
     assert any("its pixels are 10 x 10, not 10 x -10" in note for note in done.notes)
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        {"bounds": (1, 2, 3)},
+        {"bounds": (float("nan"), 0, 1, 1)},
+        {"bounds": (-np.inf, -np.inf, np.inf, np.inf)},
+        {"window": (1, 2)},
+        {"window": (0, 0, 1.5, 2)},
+        {"window": (0, 0, 0, 0)},
+    ],
+    ids=str,
+)
+def test_areas_that_make_no_sense(area: dict[str, Any], tmp_path: Path) -> None:
+    path = make(tmp_path / "a", "s.tif")
+    with pytest.raises(UsageError, match=next(iter(area))):
+        publish([path], tmp_path / "cube", **area)
+    assert not (tmp_path / "cube").exists()

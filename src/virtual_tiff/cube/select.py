@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.blueprint import Footprint
 from virtual_tiff.errors import UsageError
@@ -93,7 +95,10 @@ def touches(grid: Footprint, *, bounds: Bounds | None = None, window: Window | N
 def _window(grid: Footprint, bounds: Bounds | None, window: Window | None) -> Window:
     """The area in pixels of the grid."""
     if bounds is None:
-        return (0, 0, grid.width, grid.height) if window is None else window
+        return (0, 0, grid.width, grid.height) if window is None else _checked(window)
+    if not _are_four(bounds) or not all(map(math.isfinite, bounds)):
+        hint = "They are west, south, east, north."
+        raise UsageError(f"the bounds {tuple(bounds)} are not four numbers", feature="usage", hint=hint)
     west, south, east, north = bounds
     if grid.transform is None or grid.transform.b != 0 or grid.transform.d != 0:
         found = "bounds are asked for, but the files have no transform, or a rotated one"
@@ -106,6 +111,17 @@ def _window(grid: Footprint, bounds: Bounds | None, window: Window | None) -> Wi
     near = 1e-6  # so that bounds which are pixel corners stay where they are
     col, row = math.floor(left + near), math.floor(top + near)
     return col, row, math.ceil(right - near) - col, math.ceil(bottom - near) - row
+
+
+def _are_four(numbers: Sequence[float]) -> bool:
+    return len(numbers) == 4
+
+
+def _checked(window: Window) -> Window:
+    if not _are_four(window) or not all(isinstance(one, int | np.integer) for one in window):
+        hint = "It is column, row, width, height."
+        raise UsageError(f"the window {tuple(window)} is not four whole numbers", feature="usage", hint=hint)
+    return window
 
 
 def _snapped(start: int, end: int, block: int, size: int) -> tuple[int, int]:
