@@ -16,7 +16,7 @@ import zarr
 from affine import Affine
 from rasterio.transform import from_origin
 
-from tests.archives import LONG_AGO, age, make_tiff
+from tests.archives import LONG_AGO, age, make_tiff, run_python
 from tests.cubes import check_same, check_verified, contents, equal, snapshots, values
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.append import append
@@ -314,3 +314,38 @@ def test_areas_that_make_no_sense(area: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=next(iter(area))):
         publish([path], tmp_path / "cube", **area)
     assert not (tmp_path / "cube").exists()
+
+
+def test_a_grown_cube_is_read_by_zarr_and_icechunk_alone(tmp_path: Path) -> None:
+    """A fresh Python that imports nothing of the package reads what rasterio reads, after all kinds of growth."""
+    tiles = {
+        (day, col): make(
+            tmp_path / "a", f"h{col}_2024010{day}.tif", 10 * day + col, transform=from_origin(640 * col, 0, 10, 10)
+        )
+        for day, col in itertools.product((1, 2, 3), range(3))
+    }
+    absent = tiles.pop((2, 0))
+    absent.unlink()
+    cube = tmp_path / "cube"
+    publish([tiles[2, 1]], cube, pattern="{tile}_{time:%Y%m%d}.tif")
+    for path in random.Random(4).sample(list(tiles.values()), len(tiles)):
+        append([path], cube)
+    make(tmp_path / "a", "h2_20240103.tif", 77, transform=from_origin(1280, 0, 10, 10))
+    age(tiles[3, 2], LONG_AGO + 77)
+    assert len(append(list(tiles.values()), cube).replaced) == 1
+    script = f"""
+import icechunk, numpy, sys, zarr
+access = {{"file://{tmp_path}/a/": icechunk.credentials.LocalFileSystemAccess}}
+storage = icechunk.local_filesystem_storage({str(cube)!r})
+repository = icechunk.Repository.open(
+    storage, authorize_virtual_chunk_access=icechunk.containers_credentials(access)
+)
+group = zarr.open_group(repository.readonly_session("main").store, mode="r")
+numpy.save({str(tmp_path / "seen.npy")!r}, group["band_data"][:])
+assert not any(name.startswith("virtual_tiff") for name in sys.modules)
+"""
+    run_python(script)
+    expected = np.zeros((3, 64, 192), np.uint16)
+    for (day, col), path in tiles.items():
+        expected[day - 1, :, 64 * col : 64 * col + 64] = read(path)
+    assert np.array_equal(np.load(tmp_path / "seen.npy"), expected)
