@@ -20,9 +20,11 @@ from tests.archives import LONG_AGO, age, make_tiff, run_python
 from tests.cubes import check_same, check_verified, contents, equal, snapshots, values
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.append import append
-from virtual_tiff.cube.publish import publish
+from virtual_tiff.cube.groups import plan
+from virtual_tiff.cube.publish import publish, publish_plan
+from virtual_tiff.cube.scan import scan
 from virtual_tiff.cube.verify import verify
-from virtual_tiff.errors import ConformError, UsageError
+from virtual_tiff.errors import ConformError, SourceError, UsageError
 
 NAMES = "{time:%Y%m%d}_{band}.tif"
 BLOCKS: dict[str, Any] = {"blockxsize": 32, "blockysize": 32, "shape": (1, 64, 64)}
@@ -349,3 +351,16 @@ assert not any(name.startswith("virtual_tiff") for name in sys.modules)
     for (day, col), path in tiles.items():
         expected[day - 1, :, 64 * col : 64 * col + 64] = read(path)
     assert np.array_equal(np.load(tmp_path / "seen.npy"), expected)
+
+
+@pytest.mark.parametrize("seconds", [-100, 100])
+def test_a_file_replaced_between_scan_and_commit(seconds: int, tmp_path: Path) -> None:
+    """Also by an older file, which Icechunk would take for unchanged."""
+    paths = [make(tmp_path / "a", f"s{number}.tif", number, compress=None) for number in range(2)]
+    made = plan(scan(paths).headers)
+    make(tmp_path / "a", "s1.tif", 9, compress=None)
+    age(paths[1], LONG_AGO + seconds)
+    with pytest.raises(SourceError) as caught:
+        publish_plan(made, tmp_path / "cube")
+    assert caught.value.feature == "source-changed"
+    assert not (tmp_path / "cube").exists()

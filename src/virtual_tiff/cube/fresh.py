@@ -2,7 +2,8 @@
 
 Icechunk compares times of change in whole seconds, so a file that is replaced within the second of its last
 change would go unnoticed for ever. Publishing waits until that second is over (once, for all files together),
-and then looks whether such young files are still what was scanned. Older ones are guarded by their checksum.
+and then looks whether such young files are still what was scanned. Older ones are guarded by their checksum; but it
+takes a file that was replaced by an older one for unchanged, so local files, where it costs little, are looked at, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from virtual_tiff.cube.header import FileHeader
@@ -19,6 +21,9 @@ from virtual_tiff.tiff.failures import source_error
 _SECOND: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(seconds=2)
 _CONCURRENCY: Final = 64
+
+_PRECISION: Final = 1e-3
+"""Seconds by which a time of change may differ from what it was, since it was rounded."""
 
 
 def checksum(header: FileHeader) -> str | datetime | None:
@@ -45,8 +50,10 @@ async def settle(headers: Sequence[FileHeader]) -> None:
     Raises
     ------
     SourceError
-        ``source-changed`` when such a file is no longer the one whose header was read.
+        ``source-changed`` when such a file, or a local one, is no longer the one whose header was read.
     """
+    for header in headers:
+        _check_local(header)
     young = [header for header in headers if _is_young(header)]
     if not young:
         return
@@ -61,6 +68,24 @@ async def settle(headers: Sequence[FileHeader]) -> None:
             await _check_same(header)
 
     await asyncio.gather(*(check(header) for header in young))
+
+
+def _check_local(header: FileHeader) -> None:
+    local = header.place.local
+    if local is None or header.last_modified is None:
+        return
+    try:
+        now = Path(local).stat()
+    except OSError as error:
+        raise source_error(FileNotFoundError(str(error)), header.url) from error
+    moved = abs(now.st_mtime - header.last_modified.timestamp())
+    if moved > _PRECISION or header.size not in (None, now.st_size):
+        raise _replaced(header)
+
+
+def _replaced(header: FileHeader) -> SourceError:
+    found = "the file was replaced after its header had been read"
+    return SourceError(found, feature="source-changed", url=header.url, hint="Scan it again.")
 
 
 def _is_young(header: FileHeader) -> bool:
@@ -83,5 +108,4 @@ async def _check_same(header: FileHeader) -> None:
         (header.last_modified, now["last_modified"]),
     )
     if any(before is not None and after is not None and before != after for before, after in pairs):
-        found = "the file was replaced after its header had been read"
-        raise SourceError(found, feature="source-changed", url=header.url, hint="Run it again.")
+        raise _replaced(header)
