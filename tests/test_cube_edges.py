@@ -95,6 +95,21 @@ GRIDS: dict[str, tuple[dict[str, dict[str, Any]], Any]] = {
         {"a": strips(0, 0, 64, 90), "b": strips(164, 130, 64, 40)},
         [[[16, 5], 10, [16, 2], 8, [16, 2], 8], [64, 64, 36, 64]],
     ),
+    "uncompressed": (
+        {
+            "a": strips(0, 0, 64, 90, compress="none"),
+            "c": strips(0, 90, 64, 55, compress="none", blockysize=5),
+            "d": strips(64, 90, 30, 55, compress="none"),
+        },
+        [[90, 55], [64, 30]],
+    ),
+    "uncompressed tiles of the width of the image": (
+        {
+            "a": tile_at(0, 0, shape=(1, 90, 32), compress="none", nodata=201),
+            "b": tile_at(0, 90, shape=(1, 96, 32), compress="none", nodata=201),
+        },
+        [[48, 42, 48, 48], [[32, 1]]],
+    ),
     "one strip each": (
         {"a": strips(0, 0, 64, 50, blockysize=64), "b": strips(0, 50, 64, 20, blockysize=64)},
         [[50, 20], [[64, 1]]],
@@ -261,6 +276,53 @@ def test_levels(tmp_path: Path) -> None:
 def _level(tmp_path: Path, level: int) -> Values:
     store = open_repository(tmp_path / "cube").readonly_session("main").store
     return np.asarray(zarr.open_array(store, path=f"{level}/band_data", mode="r")[...])
+
+
+def test_uncompressed_rows_are_cut_as_the_cube_has_them(tmp_path: Path) -> None:
+    plain = {"compress": "none"}
+    wide = {
+        "a": strips(0, 0, 400, 90, **plain),
+        "b": strips(400, 0, 30, 90, **plain),
+        "c": strips(0, 90, 400, 37, **plain),
+    }
+    paths = make_tiles(tmp_path / "a", {f"{name}_20240101": profile for name, profile in wide.items()})
+    options = ChunkOptions(target_chunk_bytes=10_000)
+    publish(
+        [tmp_path / "a"],
+        tmp_path / "cube",
+        pattern="{tile}_{time:%Y%m%d}.tif",
+        chunk_grid="rectilinear",
+        options=options,
+    )
+    (rows, columns) = grid_of(tmp_path / "cube")["configuration"]["chunk_shapes"][1:]
+    assert (flat(rows), flat(columns)) == ([15] * 6 + [37], [400, 30])
+    assert np.array_equal(pixels(tmp_path / "cube")[0], merged(paths, 201))
+    later = make_tiles(tmp_path / "b", {"b_20240102": strips(400, 0, 30, 90, **plain)})
+    append([tmp_path / "b"], tmp_path / "cube")
+    seen = pixels(tmp_path / "cube")
+    assert np.array_equal(seen[1, :90, 400:], merged(later, 201))
+    assert np.all(seen[1, :, :400] == 201)
+    assert verify(tmp_path / "cube", pixels=8, seed=3).ok
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_uncompressed_bands_are_cut_anew(interleave: str, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    profile = {"compress": "none", "interleave": interleave, "tiled": False, "blockysize": 16, "nodata": 201}
+    wide = make_tiff(folder / "a.tif", 1, **{**tile_at(0, 0), **profile, "shape": (3, 90, 300)})
+    narrow = make_tiff(folder / "b.tif", 2, **{**tile_at(300, 0), **profile, "shape": (3, 90, 20)})
+    publish([folder], tmp_path / "cube", chunk_grid="rectilinear", options=ChunkOptions(target_chunk_bytes=9000))
+    assert np.array_equal(pixels(tmp_path / "cube"), np.concatenate([wide, narrow], axis=2))
+    assert len(flat(grid_of(tmp_path / "cube")["configuration"]["chunk_shapes"][1])) > 1
+
+
+def test_an_area_of_uncompressed_files_whose_chunks_differ(tmp_path: Path) -> None:
+    plain = {"compress": "none"}
+    make_tiles(tmp_path / "a", {"a": strips(0, 0, 400, 90, **plain), "b": strips(400, 0, 30, 90, **plain)})
+    headers = scan([tmp_path / "a"], options=ChunkOptions("rectilinear", 10_000)).headers
+    with pytest.raises(ConformError, match="has a chunk of the rows"):
+        plan_stack(headers, mosaic=True, chunk_grid="rectilinear", window=(390, 0, 20, 20))
 
 
 # Refusals

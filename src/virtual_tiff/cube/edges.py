@@ -3,7 +3,8 @@
 A chunk can stand amid an array only when it decodes to just the pixels that it has there. Strips do, also the short
 last one of a file, as long as core codecs decode them; tiles at the edge of an image are padded, and
 ``virtual_tiff.segment`` always returns full segments. So rows of chunks may be as high as the strips of files, columns
-as wide as files, and both as large as the tiles of images that are whole multiples of their tiles.
+as wide as files, and both as large as the tiles of images that are whole multiples of their tiles. Uncompressed rows
+are cut wherever others need it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from virtual_tiff.cube.blueprint import Footprint
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.mosaic import Tile, find_overlaps
+from virtual_tiff.cube.recut import can_recut, recut
 from virtual_tiff.cube.select import Span
 from virtual_tiff.errors import ConformError
 
@@ -40,7 +42,7 @@ SIZE_TRAITS: Final = ("chunk shape", "last rows")
 _NOUNS: Final = ("row", "column")
 _HINT: Final = (
     "Files side by side need chunks of one height, files above each other chunks of one width: publish it as a "
-    "separate group or cube. (How uncompressed strips are cut is a matter of target_chunk_bytes.)"
+    "separate group or cube."
 )
 
 
@@ -105,30 +107,31 @@ class GridEdges:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The chunks of a tile along an axis: `count` of `size` pixels, the last of `last`; its pixels end at `end`."""
+    """The chunks of a tile along an axis: where the first begins, their sizes, and where the pixels of the tile end."""
 
     start: int
-    count: int
-    size: int
-    last: int
+    sizes: Sizes
     end: int
 
     @classmethod
     def of(cls, tile: Tile, axis: int) -> _Run:
-        size = tile.chunk[axis]
+        start, end, size = (tile.row, tile.col)[axis], (tile.bottom, tile.right)[axis], tile.chunk[axis]
+        if tile.part.edges is not None:
+            return cls(start, tile.part.edges[axis], end)
         last = tile.part.last_rows or size if axis == 0 else size
-        return cls((tile.row, tile.col)[axis], tile.part.grid[axis - 2], size, last, (tile.bottom, tile.right)[axis])
+        return cls(start, (size,) * (tile.part.grid[axis - 2] - 1) + (last,), end)
 
     @property
     def padded(self) -> bool:
         """Whether the last chunk holds more than the tile does."""
-        return self.start + (self.count - 1) * self.size + self.last > self.end
+        return self.start + sum(self.sizes) > self.end
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Start and end of each chunk."""
-        for number in range(self.count):
-            start = self.start + number * self.size
-            yield start, start + (self.size if number < self.count - 1 else self.last)
+        start = self.start
+        for size in self.sizes:
+            yield start, start + size
+            start += size
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,24 @@ class _Axis:
                 return _Rival((start, end), (near, other_end), owner)
         return None
 
+    def cuts(self, run: _Run) -> _Run | None:
+        """The same pixels in the chunks that are there, or None when those begin before them or end behind them."""
+        size = max(run.sizes)
+        sizes: list[int] = []
+        reached = run.start
+        at = max(bisect_left(self._starts, run.start) - 1, 0)
+        for start in [*self._starts[at : bisect_left(self._starts, run.end)], run.end]:
+            end = run.end if start == run.end else self._chunks[start][0]
+            if end <= run.start:
+                continue
+            if start < run.start or end > run.end:
+                return None
+            gap = start - reached
+            sizes += [size] * (gap // size) + ([gap % size] if gap % size else [])
+            sizes += [end - start] if end > start else []
+            reached = end
+        return _Run(run.start, tuple(sizes), run.end)
+
     def edges(self, extent: int) -> AxisEdges:
         """All chunks from the first to the last pixel; where there is none, they have the commonest size."""
         there = [(start, self._chunks[start][0]) for start in self._starts]
@@ -232,14 +253,13 @@ def find_edges(
     found: list[AxisEdges] = []
     padded: list[Tile] = []
     for axis, extent in enumerate((ground.height, ground.width)):
-        chunks = _Axis()
-        if known is not None:
-            for start, size in zip(accumulate((corner[axis], *known[axis][:-1])), known[axis], strict=True):
-                chunks.take(start, start + size, "the cube")
+        chunks = _standing(axis, known, corner)
         runs: dict[_Run, Tile] = {}
         for tile in tiles:
             runs.setdefault(_Run.of(tile, axis), tile)
         for run, tile in runs.items():
+            if run.start < 0 or run.end > extent:
+                raise _refusal(tile, f"has a chunk across the edge of the area, which lies between its {_NOUNS[axis]}s")
             rival = chunks.add(run, short_names([tile.header.place.plain])[0])
             if rival is not None:
                 raise _cut(tile, rival, _NOUNS[axis])
@@ -251,6 +271,47 @@ def find_edges(
     if grid.rectilinear and padded:
         raise _beyond(padded[0])
     return grid
+
+
+def align(tiles: Sequence[Tile], known: StoredEdges | None = None, corner: tuple[int, int] = (0, 0)) -> list[Tile]:
+    """Cut uncompressed tiles anew where their rows of chunks are not those of others; the widest decide.
+
+    Parameters
+    ----------
+    tiles, known, corner
+        As for :func:`find_edges`, which refuses what still disagrees.
+    """
+    chunks = _standing(0, known, corner)
+    free: dict[_Run, int] = {}
+    of = {id(tile): _Run.of(tile, 0) for tile in tiles}
+    loose = {id(tile) for tile in tiles if can_recut(tile.part)}
+    for tile in tiles:
+        run = of[id(tile)]
+        if id(tile) in loose:
+            free[run] = max(free.get(run, 0), tile.part.shape[-1])
+        else:
+            chunks.add(run, "")
+    anew: dict[_Run, _Run] = {}
+    for run in sorted(free, key=lambda run: (-free[run], run.start)):
+        if run.padded or chunks.add(run, "") is not None:
+            other = chunks.cuts(run)
+            if other is not None and chunks.add(other, "") is None:
+                anew[run] = other
+    return [
+        replace(tile, part=recut(tile.part, anew[of[id(tile)]].sizes))
+        if id(tile) in loose and of[id(tile)] in anew
+        else tile
+        for tile in tiles
+    ]
+
+
+def _standing(axis: int, known: StoredEdges | None, corner: tuple[int, int]) -> _Axis:
+    """The chunks that an array has already."""
+    chunks = _Axis()
+    if known is not None:
+        for start, size in zip(accumulate((corner[axis], *known[axis][:-1])), known[axis], strict=True):
+            chunks.take(start, start + size, "the cube")
+    return chunks
 
 
 def _refusal(tile: Tile, why: str) -> ConformError:
@@ -265,7 +326,7 @@ def _cut(tile: Tile, rival: _Rival, noun: str) -> ConformError:
 
 
 def _padding(tile: Tile, run: _Run, extent: int, noun: str) -> ConformError:
-    why = f"ends at {noun} {run.end} of {extent}, within a chunk of {run.size} {noun}s whose rest is padding"
+    why = f"ends at {noun} {run.end} of {extent}, within a chunk of {run.sizes[-1]} {noun}s whose rest is padding"
     return _refusal(tile, why)
 
 
@@ -327,6 +388,7 @@ def _around(edges: Sequence[int], start: int, end: int) -> tuple[int, int]:
 
 def split_by_edges(tiles: Sequence[Tile]) -> list[list[Tile]]:
     """Part tiles of one pixel grid into as few sets as a greedy search finds, each of which can be one array."""
+    tiles = align(tiles)
     classes: list[_Class] = []
     for tile in sorted(tiles, key=lambda tile: any(_Run.of(tile, axis).padded for axis in (0, 1))):
         if not any(known.accepts(tile) for known in classes):

@@ -13,7 +13,7 @@ from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.blueprint import ArrayPlan, Cell, Claim, Footprint, GroupPlan, Placement
 from virtual_tiff.cube.cells import TIME, Axes, find_axes, label_axes
 from virtual_tiff.cube.conform import check_band_order, check_conform, short_names
-from virtual_tiff.cube.edges import SIZE_TRAITS, GridEdges, check_codecs, find_edges, widen
+from virtual_tiff.cube.edges import SIZE_TRAITS, GridEdges, align, check_codecs, find_edges, widen
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import ASSET, FileHeader, is_own_name
 from virtual_tiff.cube.mosaic import Tile, check_blocks, check_overlaps, lay_out, same_grid
@@ -148,6 +148,7 @@ def stack(
         if options.chunk_grid == "rectilinear":
             there = None if extent is None else extent.edges.get((position, variable.name))
             corner = (0, 0) if base is None else _corner(exposed, base)
+            variable.tiles = align(variable.tiles, there, corner)
             variable.edges = find_edges(variable.tiles, exposed, there, corner)
         else:
             check_blocks(variable.tiles, exposed)
