@@ -2,9 +2,9 @@
 
 ``python -m tests.crash_worker`` imports what is slow to import, and then makes one child after the other, each by a
 fork: a child imports the rest (Icechunk starts threads at its import, which no fork survives), prints a line with
-"ready" and its number, reads one line of JSON (task, inputs, cube, group, batch, environment), and prints what went
-wrong as JSON, or "done". When a child has ended in any way, a line says "gone" and its number. So the kill hits the
-work, and not the imports.
+"ready" and its number, reads one line of JSON (task, inputs, cube, group, batch, environment, further options of
+publish), and prints what went wrong as JSON, or "done". When a child has ended in any way, a line says "gone" and its
+number. So the kill hits the work, and not the imports.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def work() -> int:
     try:
         if order["task"] == "publish":
             into = bool(order["group"])
-            publish([order["inputs"]], order["cube"], group=order["group"], into=into, batch=order["batch"])
+            where = {"group": order["group"], "into": into, "batch": order["batch"]}
+            publish([order["inputs"]], order["cube"], **where, **order["options"])
         else:
             append([order["inputs"]], order["cube"], group=order["group"], batch=order["batch"])
     except VirtualTiffError as error:

@@ -5,15 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 
 from tests.archives import age, files_below, make_archive, make_tiff
+from tests.crash import KILLS, ROOT, Worker
 from tests.servers import Bucket
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.lock import lock, locked, unlock
@@ -34,83 +29,8 @@ from virtual_tiff.cube.target import remove_dead
 from virtual_tiff.cube.tidy import tidy
 from virtual_tiff.errors import TargetError
 
-KILLS = int(os.environ.get("VIRTUAL_TIFF_KILLS", "15"))
 COUNT = 30
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class Worker:
-    """The children of one process of :mod:`tests.crash_worker`; the next one gets ready while others are checked."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.crash_worker"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
-        )
-        self._child = 0
-        self._ready: int | None = None
-
-    def get_ready(self) -> int:
-        """Wait for the next child; its number."""
-        if self._ready is None:
-            word, number = self._line().split()
-            assert word == "ready"
-            self._ready = int(number)
-        return self._ready
-
-    def begin(
-        self,
-        task: str,
-        inputs: Path,
-        cube: Path | str,
-        environment: Mapping[str, str] | None = None,
-        *,
-        group: str = "",
-        batch: int = 0,
-    ) -> None:
-        order: dict[str, Any] = {
-            "task": task,
-            "inputs": str(inputs),
-            "cube": str(cube),
-            "environment": dict(environment or {}),
-        }
-        order |= {"group": group, "batch": batch or {"publish": 100, "append": 50}[task]}
-        assert self._process.stdin is not None
-        self._child, self._ready = self.get_ready(), None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the worker has died"
-        return line.strip()
-
-    def kill_after(self, seconds: float) -> None:
-        """Kill the child, if it still works, and wait until it is gone."""
-        time.sleep(seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._child, signal.SIGKILL)
-        while self._line() != f"gone {self._child}":
-            pass
-
-    def end(self) -> str:
-        """Wait for it; what went wrong, else nothing."""
-        said: str = json.loads(self._line())
-        assert self._line() == f"gone {self._child}"
-        return said.removesuffix("done")
-
-    def duration(self, *order: Any, **options: Any) -> float:
-        """How long the work takes."""
-        self.begin(*order, **options)
-        start = time.perf_counter()
-        assert self.end() == ""
-        return time.perf_counter() - start
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate(timeout=60)
+pytestmark = pytest.mark.timeout(120 + 10 * KILLS)
 
 
 @pytest.fixture(scope="module")
@@ -259,40 +179,6 @@ def test_append_on_s3_is_killed(env: Environment, archive: tuple[Path, Any]) -> 
         append([folder], cube)
         assert check_scenes(cube, pixels) == COUNT
         assert append([folder], cube).snapshots == ()
-
-
-def test_an_append_of_late_files_is_killed(workers: tuple[Worker, Worker], tmp_path: Path) -> None:
-    """Files that lie before the end move all that comes after them."""
-    folder, worker = tmp_path / "series", workers[0]
-    folder.mkdir()
-    pixels = {}
-    for day in range(1, 29):
-        path = folder / f"s_202405{day:02d}.tif"
-        pixels[day] = make_tiff(path, day, shape=(1, 33, 40), blockxsize=16, blockysize=16)[0]
-        with rasterio.open(path, "r+") as file:
-            file.update_tags(TIFFTAG_DATETIME=f"2024:05:{day:02d} 10:30:00")
-        age(path)
-    publish(sorted(folder.iterdir())[3::4], tmp_path / "start", time="auto")
-    shutil.copytree(tmp_path / "start", tmp_path / "first")
-    whole = worker.duration("append", folder, tmp_path / "first")
-    chance = random.Random(10)
-    for number in range(max(3, KILLS // 8)):
-        cube = tmp_path / f"cube-{number}"
-        shutil.copytree(tmp_path / "start", cube)
-        worker.begin("append", folder, cube)
-        worker.kill_after(chance.uniform(0, whole))
-        check_days(cube, pixels)
-        append([folder], cube)
-        assert check_days(cube, pixels) == 28
-
-
-def check_days(cube: Path, pixels: Mapping[int, Any]) -> int:
-    """Each day has its own pixels, in order; how many there are."""
-    ds = open_cube(cube)
-    days = [int(str(time)[8:10]) for time in ds["time"].values]
-    assert days == sorted(set(days))
-    assert np.array_equal(ds["band_data"].values, np.stack([pixels[day] for day in days]))
-    return len(days)
 
 
 def check_scenes(cube: Path | str, pixels: Any) -> int:
