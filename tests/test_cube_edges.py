@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rasterio
+import tifffile
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.enums import Resampling
 
 from tests.archives import age, make_tiff
 from tests.test_cube_mosaic import make_tiles, merged, tile_at
@@ -192,9 +195,12 @@ def test_dates_and_appends(tmp_path: Path) -> None:
     for seed, tile in enumerate("ad"):  # a later date, and the tile that was missing
         make_tiff(tmp_path / "a" / f"{tile}_20240109.tif", 40 + seed, **names[f"{tile}_20240101"])
     make_tiff(tmp_path / "a" / "b_20240105.tif", 50, **names["b_20240101"])
-    append([tmp_path / "a"], tmp_path / "cube")
+    with zarr.config.set({"array.rectilinear_chunks": False}):
+        append([tmp_path / "a"], tmp_path / "cube")
+        checked = verify(tmp_path / "cube", pixels=8, seed=2)
+    assert checked.ok
+    assert {one.chunk[1:] for one in checked.pixels} <= {(row, column) for row in range(10) for column in range(2)}
     check([1, 5, 9])
-    assert verify(tmp_path / "cube", pixels=8, seed=2).ok
     # other strips, another ground, and a date between the others
     make_tiff(tmp_path / "other_20240110.tif", 1, **strips(0, 0, 64, 90, blockysize=8))
     with pytest.raises(ConformError, match=r"rows 0 to 7, where the cube has one of 0 to 15") as caught:
@@ -207,6 +213,17 @@ def test_dates_and_appends(tmp_path: Path) -> None:
     with pytest.raises(ConformError, match="cannot be inserted"):
         append([tmp_path / "a_20240103.tif"], tmp_path / "cube")
     check([1, 5, 9])
+
+
+def test_a_stack_on_one_ground(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    made = [make_tiff(folder / f"s{index}.tif", index, **strips(0, 0, 64, 90)) for index in range(2)]
+    publish([folder], tmp_path / "cube", chunk_grid="rectilinear")
+    made.append(make_tiff(folder / "s2.tif", 2, **strips(0, 0, 64, 90)))
+    append([folder], tmp_path / "cube")
+    assert np.array_equal(pixels(tmp_path / "cube"), np.concatenate(made))
+    assert grid_of(tmp_path / "cube")["name"] == "rectilinear"
 
 
 def test_new_versions_of_files(tmp_path: Path) -> None:
@@ -261,21 +278,40 @@ def test_an_area(tmp_path: Path) -> None:
 
 
 def test_levels(tmp_path: Path) -> None:
-    import rasterio
-
-    tall = {"a": strips(0, 0, 64, 96), "b": strips(0, 96, 64, 40)}
-    paths = make_tiles(tmp_path / "a", tall)
+    """Overviews in tiles that are padded are left out, or refused by their number."""
+    paths = make_tiles(tmp_path / "a", {"a": strips(0, 0, 64, 96), "b": strips(0, 96, 64, 40)})
     for path in paths:
         with rasterio.open(path, "r+") as file:
-            file.build_overviews([2], rasterio.enums.Resampling.nearest)
+            file.build_overviews([2], Resampling.nearest)
         age(path)
     publish([tmp_path / "a"], tmp_path / "cube", chunk_grid="rectilinear", overviews=True)
-    assert np.array_equal(_level(tmp_path, 0), merged(paths, 201))
-
-
-def _level(tmp_path: Path, level: int) -> Values:
     store = open_repository(tmp_path / "cube").readonly_session("main").store
-    return np.asarray(zarr.open_array(store, path=f"{level}/band_data", mode="r")[...])
+    assert np.array_equal(zarr.open_array(store, path="0/band_data", mode="r")[...], merged(paths, 201))
+    with pytest.raises(ConformError, match=r"level 1: a\.tif ends at row 48 of 68"):
+        publish([tmp_path / "a"], tmp_path / "other", chunk_grid="rectilinear", overviews=[0, 1])
+
+
+def test_levels_in_strips(tmp_path: Path) -> None:
+    """Overviews whose strips are short, too."""
+    paths = []
+    (tmp_path / "a").mkdir()
+    for seed, (row, height) in enumerate([(0, 72), (72, 40)]):
+        path = tmp_path / "a" / f"s{seed}.tif"
+        fine = np.random.default_rng(seed).integers(0, 200, (height, 64)).astype(np.uint16)
+        geo = [(33550, "d", 3, (10.0, 10.0, 0.0)), (33922, "d", 6, (0, 0, 0, 5e5, 4.6e6 - 10 * row, 0))]
+        tags = [(code, kind, count, value, False) for code, kind, count, value in geo]
+        tags.append((34735, "H", 16, (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633), False))
+        with tifffile.TiffWriter(path) as file:
+            file.write(fine, compression="zlib", rowsperstrip=16, extratags=tags, metadata=None)
+            file.write(fine[::2, ::2], compression="zlib", rowsperstrip=16, subfiletype=1, metadata=None)
+        age(path)
+        paths.append(path)
+    publish([tmp_path / "a"], tmp_path / "cube", chunk_grid="rectilinear", overviews=True)
+    store = open_repository(tmp_path / "cube").readonly_session("main").store
+    fine = merged(paths)
+    assert np.array_equal(zarr.open_array(store, path="0/band_data", mode="r")[...], fine)
+    assert np.array_equal(zarr.open_array(store, path="1/band_data", mode="r")[...], fine[::2, ::2])
+    assert flat(grid_of(tmp_path / "cube", "1/band_data")["configuration"]["chunk_shapes"][0]) == [16, 16, 4, 16, 4]
 
 
 def test_uncompressed_rows_are_cut_as_the_cube_has_them(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ are cut wherever others need it.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -161,6 +161,10 @@ class _Axis:
         if start not in self._chunks:
             insort(self._starts, start)
             self._chunks[start] = (end, owner)
+
+    def fits(self, run: _Run) -> bool:
+        """Whether the chunks of a tile agree with those that are there."""
+        return run in self._runs or all(self.rival(*chunk) is None for chunk in run.chunks())
 
     def add(self, run: _Run, owner: str) -> _Rival | None:
         """Add the chunks of a tile, or none when one of them cuts another: that is returned."""
@@ -418,7 +422,7 @@ class _Class:
         for axis, run in zip(self._axes, runs, strict=True):
             end = max(axis.end, run.end)
             ragged = {*axis.ragged, *({run.end} if run.padded else ())}
-            if any(one != end for one in ragged) or any(axis.rival(*chunk) for chunk in run.chunks()):
+            if any(one != end for one in ragged) or not axis.fits(run):
                 return False
         for axis, run in zip(self._axes, runs, strict=True):
             axis.add(run, "")
@@ -435,6 +439,11 @@ def stored_edges(metadata: Mapping[str, Any]) -> StoredEdges:
     else:
         rows, columns = map(_expanded, grid["configuration"]["chunk_shapes"][-2:])
     return rows, columns
+
+
+def chunk_at(sizes: Sizes, pixel: int) -> int:
+    """The number of the chunk that holds a pixel of an axis."""
+    return bisect_right(tuple(accumulate(sizes)), pixel)
 
 
 def _expanded(runs: Sequence[int | Sequence[int]]) -> Sizes:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from operator import floordiv
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from obspec_utils.registry import ObjectStoreRegistry
 
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.cube.axes import Axis
+from virtual_tiff.cube.edges import chunk_at, stored_edges
 from virtual_tiff.cube.header import FileHeader, read_header
 from virtual_tiff.cube.mosaic import same_grid
 from virtual_tiff.cube.open import Credentials, open_repository
@@ -196,8 +198,7 @@ def _compare_one(cube: _Cube, row: Row, choose: random.Random) -> Pixels:
     except Exception as error:  # noqa: BLE001 (whatever reading raises is the finding)
         why = f"reading the cube raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return Pixels(row.url, array.path, index, "differs", "not compared", why)
-    steps = (*(1 for _ in at[: -len(box)]), *view.array.chunk_shape)
-    chunk = tuple((part if isinstance(part, int) else part.start) // step for part, step in zip(at, steps, strict=True))
+    chunk = _chunk(array, view.array, at)
     decoded = _decode(header, view.array, box)
     decoder: Outcome = "same" if _equal(ours, decoded) else "differs"
     gdal, why = _compare_gdal(header, _bands(header, view, options), box, ours, level=level or 0)
@@ -213,6 +214,15 @@ def _place(cube: _Cube, row: Row, box: Sequence[slice], array: zarr.Array[Any]) 
     if rows.start < 0 or columns.start < 0 or rows.stop > height or columns.stop > width:
         return None
     return (*cube.position(row), *box[:-2], rows, columns)
+
+
+def _chunk(array: zarr.Array[Any], part: VirtualArray, at: Sequence[int | slice]) -> tuple[int, ...]:
+    """The chunk of a cube that has the first pixel of a part."""
+    first = [one if isinstance(one, int) else one.start for one in at]
+    inner = part.chunk_shape[:-2]
+    outer = [*first[: len(first) - len(part.chunk_shape)], *map(floordiv, first[-len(part.chunk_shape) : -2], inner)]
+    rows, columns = map(chunk_at, stored_edges(array.metadata.to_dict()), first[-2:])
+    return (*outer, rows, columns)
 
 
 def _bands(header: FileHeader, view: View, options: StackOptions) -> list[int]:
