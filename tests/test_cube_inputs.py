@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.flaky import FlakyProxy
 from tests.servers import Bucket
 from virtual_tiff.cube.inputs import expand_inputs, is_tiff_name, natural_key
 from virtual_tiff.errors import SourceError, UsageError
@@ -111,6 +113,26 @@ def test_prefixes_and_globs_on_s3(bucket: Bucket, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SourceError) as caught:
         keys(f"{bucket.url}none/")
     assert caught.value.feature == "no-match"
+
+
+def test_listings_go_on_where_an_answer_broke_off(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 lists a thousand objects at a time."""
+    store = bucket.store()
+    names = [f"p/{index}.tif" for index in range(1010)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: store.put(name, b"II"), names))
+    store.put("list.txt", "\n".join(f"{bucket.url}{name}" for name in names).encode())
+    monkeypatch.setattr("virtual_tiff.cube.retry.FIRST_PAUSE", 0.01)
+    with FlakyProxy(bucket.endpoint, rate=0.4, seed=3, faults=["cut", "reset", "500"]) as proxy:
+        for name, value in (bucket.environment | {"AWS_ENDPOINT_URL": proxy.url.rstrip("/")}).items():
+            monkeypatch.setenv(name, value)
+        for inputs in (f"{bucket.url}p/", f"{bucket.url}**/*.tif", f"@{bucket.url}list.txt"):
+            assert [place.path for place in expand_inputs([inputs])] == names
+        assert len(proxy.seen()) > 1
+        proxy.restart(0, rate=1, faults=["cut"])
+        with pytest.raises(SourceError) as caught:
+            expand_inputs([f"{bucket.url}p/"])
+        assert caught.value.feature == "unreachable"
 
 
 def test_a_bucket_that_is_not_there_cannot_be_listed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

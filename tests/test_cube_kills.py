@@ -1,6 +1,7 @@
 """Cubes of several groups, mosaics that grow to all sides and series with late files, killed while they are written.
 
-``VIRTUAL_TIFF_KILLS`` is the number of kills of :mod:`tests.test_cube_crash`; each case here has an eighth of it, and few run by default.
+``VIRTUAL_TIFF_KILLS`` is the number of kills of :mod:`tests.test_cube_crash`; each case here has an eighth of it, and
+few cases run by default.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from virtual_tiff.cube.retry import retried_here
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.errors import FormatError, LimitError, UnsupportedError, UsageError, VirtualTiffError
 from virtual_tiff.tiff.failures import source_error
@@ -45,6 +46,10 @@ def read_bytes(place: Location, *, limit: int = MAX_BYTES) -> bytes:
     SourceError
         When it cannot be read.
     """
+    return retried_here(lambda: _read_bytes(place, limit))
+
+
+def _read_bytes(place: Location, limit: int) -> bytes:
     try:
         result = place.store.get(place.path)
         size = int(result.meta["size"])

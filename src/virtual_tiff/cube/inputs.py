@@ -5,16 +5,22 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from obspec_utils.glob import glob as glob_store
 
 from virtual_tiff.cube.hrefs import read_bytes, readable_url, resolve_href
+from virtual_tiff.cube.retry import RETRIES, is_passing, pause
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.errors import SourceError, UsageError
 from virtual_tiff.tiff.failures import source_error
+
+if TYPE_CHECKING:
+    from obspec import ObjectMeta
 
 TIFF_SUFFIXES: Final = frozenset({".tif", ".tiff", ".gtif", ".gtiff", ".geotiff", ".cog", ".btf", ".tf8", ".tf2"})
 """File names that count as TIFFs when a directory or prefix is listed."""
@@ -177,12 +183,40 @@ def _expand_object(text: str) -> Iterator[Location]:
 
 
 def _listing(place: Location, pattern: str) -> Iterator[str]:
-    try:
-        yield from glob_store(place.store, pattern)
-    except Exception as error:
+    return glob_store(_Listing(place), pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A store that lists, and goes on behind the last object when an answer breaks off."""
+
+    place: Location
+
+    def list(self, prefix: str | None = None, **_: Any) -> Iterator[Sequence[ObjectMeta]]:
+        """All objects below a prefix, page by page, each once."""
+        keys: list[str] = []
+        failed = 0
+        while True:
+            try:
+                for page in self.place.store.list(prefix, offset=keys[-1] if keys else None):
+                    yield page
+                    keys = [*keys[-1:], *(item["path"] for item in page)]
+                    failed = 0
+            except Exception as error:
+                reason = self._reason(error)
+                # A store that lists in another order gives no place to go on from.
+                ordered = keys == sorted(keys, key=str.encode)
+                if failed == RETRIES or not ordered or not is_passing(reason):
+                    raise reason from error
+            else:
+                return
+            time.sleep(pause(failed))
+            failed += 1
+
+    def _reason(self, error: Exception) -> SourceError:
         if "404 Not Found" in str(error):
-            raise SourceError("the bucket does not exist", feature="not-found", url=place.url) from error
-        raise source_error(error, place.url) from error
+            return SourceError("the bucket does not exist", feature="not-found", url=self.place.url)
+        return source_error(error, self.place.url)
 
 
 def _require(places: Iterator[Location], text: str, found: str) -> Iterator[Location]:
