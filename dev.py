@@ -70,8 +70,7 @@ def test(rest: list[str]) -> None:
     """Run all checks, or pytest alone when it is given arguments."""
     environment("test", "lint")
     install_nginx()
-    tests = ("pytest", *rest)
-    run_all(*([tests] if rest else [*LINTERS, tests]))
+    run_all(*([("pytest", *rest)] if rest else [*LINTERS, ("pytest", "-n", "auto")]))
 
 
 def lint(_: list[str]) -> None:
