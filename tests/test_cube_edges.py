@@ -267,6 +267,8 @@ def test_an_area(tmp_path: Path) -> None:
     paths = make_tiles(tmp_path / "a", WIDE)
     publish([tmp_path / "a"], tmp_path / "cube", chunk_grid="rectilinear", window=(70, 20, 3, 75))
     assert np.array_equal(pixels(tmp_path / "cube"), merged(paths, 201)[16:106, 64:94])
+    publish([tmp_path / "a"], tmp_path / "below", chunk_grid="rectilinear", window=(0, 91, 3, 3))
+    assert np.array_equal(pixels(tmp_path / "below"), merged(paths, 201)[90:106, :64])
     with pytest.raises(UsageError, match="no common block"):
         plan_stack(
             scan([tmp_path / "a"], overviews=True).headers,

@@ -256,6 +256,8 @@ def _cropped(tile: Tile, span: Span) -> Tile | None:
     """The chunks of a tile that touch a span; rows and columns then count from the corner of the span."""
     rows, columns = tile.chunk
     height, width = tile.part.shape[-2:]
+    if tile.bottom <= span.top or tile.right <= span.left:
+        return None
     top = max(0, (span.top - tile.row) // rows * rows)
     left = max(0, (span.left - tile.col) // columns * columns)
     bottom = min(height, -(-(span.bottom - tile.row) // rows) * rows)
