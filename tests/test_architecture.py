@@ -137,6 +137,7 @@ PUBLIC = {
     "publish",
     "publish_plan",
     "scan",
+    "tidy",
     "verify",
 }
 """What users may rely on. A change here is a change for them: it belongs in CHANGELOG.md."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import zarr
 
 from tests.archives import make_archive
 from tests.flaky import Fault, FlakyProxy
-from tests.servers import Web
+from tests.servers import Bucket, Web
+from virtual_tiff.cube import commit as module
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
-from virtual_tiff.cube.tidy import tidy
+from virtual_tiff.cube.tidy import Tidied, tidy
 from virtual_tiff.errors import SourceError, UsageError
 
 FORBIDDEN: tuple[Fault, ...] = ("403",)
@@ -39,6 +41,27 @@ def test_abandoned_branches_and_objects_are_removed(tmp_path: Path) -> None:
     assert np.array_equal(open_cube(cube)["band_data"].values, pixels)
     with pytest.raises(UsageError):
         tidy(cube, older_than=timedelta(-1))
+
+
+def test_a_running_publish_is_not_disturbed(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    pixels = make_archive(tmp_path / "in", 3)[:, 0]
+    cube = f"{bucket.url}cube"
+    publish([tmp_path / "in/s0.tif"], cube)
+    seen: list[Tidied] = []
+    real = module.commit
+
+    def commit(*order: Any) -> str:
+        seen.append(tidy(cube, older_than=timedelta(minutes=1)))
+        return real(*order)
+
+    monkeypatch.setattr(module, "commit", commit)
+    publish([tmp_path / "in"], cube, group="more", into=True, batch=10)
+    assert len(seen) > 2
+    assert {(one.branches, one.objects) for one in seen} == {((), 0)}
+    assert np.array_equal(open_cube(cube, group="more")["band_data"].values, pixels)
+    assert open_repository(cube).list_branches() == {"main"}
 
 
 def test_sources_that_may_not_be_read_are_told_when_a_cube_is_opened(web: Web, tmp_path: Path) -> None:

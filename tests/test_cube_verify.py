@@ -121,6 +121,29 @@ def test_a_changed_source_is_found_raises_and_is_fixed(archive: Archive) -> None
     assert again.snapshots == ()
 
 
+def test_a_source_replaced_by_one_of_equal_size_raises_and_the_others_are_read_many_times(archive: Archive) -> None:
+    """Uncompressed, so that the sizes agree; the time of change is the next second."""
+    plain = {"compress": "none"}
+    before = [archive.make(index, index, **plain) for index in range(COUNT)]
+    archive.cube = archive.cube.with_name("plain")
+    publish(archive.urls, archive.cube)
+    size = (archive.folder / "s1.tif").stat().st_size
+    ds = open_cube(archive.cube)
+    archive.make(1, 77, LONG_AGO + 1, **plain)
+    assert (archive.folder / "s1.tif").stat().st_size == size
+    for _ in range(10):
+        with pytest.raises(icechunk.StorageError, match="changed"):
+            ds["band_data"][1].load()
+        for index in (0, 2, 3):
+            assert np.array_equal(ds["band_data"][index].values, before[index][0])
+    if archive.bucket is None:
+        archive.make(1, 1, LONG_AGO, **plain)  # as it was
+    else:
+        archive.make(1, 1, LONG_AGO + 2, **plain)  # touched: the same bytes and ETag
+    for _ in range(10):
+        assert np.array_equal(ds["band_data"].values, np.concatenate(before))
+
+
 def test_a_touched_source_is_told_from_a_changed_one_and_accepted(archive: Archive) -> None:
     pixels = archive.read(2)
     if archive.bucket is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from virtual_tiff.cube.open import open_cube
     from virtual_tiff.cube.publish import publish, publish_plan
     from virtual_tiff.cube.scan import scan
+    from virtual_tiff.cube.tidy import tidy
     from virtual_tiff.cube.verify import verify
     from virtual_tiff.dataset import open_pyramid, open_tiff
     from virtual_tiff.errors import (
@@ -52,6 +53,7 @@ _HOMES = {
     "publish": "cube.publish",
     "publish_plan": "cube.publish",
     "scan": "cube.scan",
+    "tidy": "cube.tidy",
     "verify": "cube.verify",
 }
 
@@ -76,6 +78,7 @@ __all__ = [
     "publish",
     "publish_plan",
     "scan",
+    "tidy",
     "verify",
 ]
 

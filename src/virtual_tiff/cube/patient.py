@@ -77,11 +77,13 @@ def is_wordless(error: icechunk.IcechunkError) -> bool:
 
 
 def pauses() -> Iterator[float]:
-    """Seconds to wait before each further attempt, none any more when it has taken too long."""
+    """Seconds to wait before each further attempt, none any more when it has taken too long since the call."""
     end = time.monotonic() + LONGEST
-    for number in range(RETRIES):
-        if time.monotonic() < end:
-            yield FIRST_PAUSE * 2**number * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+    return (
+        FIRST_PAUSE * 2.0**number * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+        for number in range(RETRIES)
+        if time.monotonic() < end
+    )
 
 
 def insist[T](work: Callable[[], T]) -> T:

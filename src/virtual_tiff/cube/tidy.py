@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from virtual_tiff.cube.commit import DAY, abandoned, remove_branch
 from virtual_tiff.cube.patient import insist
 from virtual_tiff.cube.stores import locate
 from virtual_tiff.cube.target import open_existing, remove_dead, writing
 from virtual_tiff.errors import TargetError, UsageError
+
+_CLOCK: Final = timedelta(seconds=1.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +59,9 @@ def tidy(
     UsageError
         ``usage`` for a negative time.
     """
-    for name, time in (("older_than", older_than), ("keep_history", keep_history)):
-        if time is not None and time < timedelta(0):
-            raise UsageError(f"{name}={time}", feature="usage", hint="It must be zero or more.")
+    for name, span in (("older_than", older_than), ("keep_history", keep_history)):
+        if span is not None and span < timedelta(0):
+            raise UsageError(f"{name}={span}", feature="usage", hint="It must be zero or more.")
     place = locate(cube)
     if place.scheme in ("http", "https"):
         found = "a web server cannot be written"
@@ -74,6 +78,9 @@ def tidy(
                 remove_branch(repository, branch)
             if keep_history is not None:
                 expired = insist(lambda: repository.expire_snapshots(now - keep_history))
+        if older_than < _CLOCK:  # storages tell times in whole seconds
+            time.sleep(_CLOCK.total_seconds())
+            now = datetime.now(UTC)
         summary = insist(lambda: repository.garbage_collect(now - older_than, dry_run=dry_run))
     objects = (
         summary.chunks_deleted
