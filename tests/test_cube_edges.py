@@ -449,7 +449,9 @@ def test_what_cuts_others_is_split_when_that_is_asked_for(tmp_path: Path) -> Non
 
 def test_clients_that_can_read_it_are_named(tmp_path: Path) -> None:
     make_tiles(tmp_path / "a", WIDE)
-    (array,) = explain(planned(tmp_path / "a")).arrays
+    told = explain(planned(tmp_path / "a"))
+    (array,) = told.arrays
+    assert ["rectilinear" in text for text in told.warnings] == [True]
     assert array.chunk_grid == "rectilinear"
     assert array.readers == {
         "zarr-python": "yes, where array.rectilinear_chunks is set in its configuration",

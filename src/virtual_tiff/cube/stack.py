@@ -307,7 +307,8 @@ def _group(
     _check_dimensions(arrays)
     left_out = len(headers) - len(kept)
     warnings = [text for one in described for text in one.warnings]
-    warnings += [text for array in arrays for text in _holes(array)] if extent is None else []
+    if extent is None:
+        warnings += [text for array in arrays for text in (*_holes(array), *_rectilinear(array))]
     warnings += _own_warnings(kept)
     return Stack(
         group=GroupPlan(
@@ -421,6 +422,14 @@ def _holes(array: ArrayPlan) -> list[str]:
     value = array.template.fill_value
     absent = f"{array.name}: {total - placed} of {total} chunks are in no file"
     return [f"{absent} and are read as {value!r}, which the files do not declare as nodata"]
+
+
+def _rectilinear(array: ArrayPlan) -> list[str]:
+    """A warning when few clients can read an array, and others not even the arrays beside it."""
+    if not array.template.rectilinear:
+        return []
+    where = "array.rectilinear_chunks is set in the configuration of zarr-python"
+    return [f"{array.name}: its chunk grid is rectilinear, so that the group can only be opened where {where}"]
 
 
 def _own_warnings(headers: Sequence[FileHeader]) -> list[str]:
