@@ -21,11 +21,12 @@ from tests.test_cube_mosaic import make_tiles, merged, tile_at
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.draft import Request
-from virtual_tiff.cube.edges import AxisEdges, stored_edges
+from virtual_tiff.cube.edges import stored_edges
 from virtual_tiff.cube.explain import explain
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.plan import CubePlan, plan_stack
 from virtual_tiff.cube.publish import publish
+from virtual_tiff.cube.runs import AxisEdges
 from virtual_tiff.cube.scan import scan
 from virtual_tiff.cube.verify import verify
 from virtual_tiff.errors import ConformError, UsageError

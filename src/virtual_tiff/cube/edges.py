@@ -9,11 +9,9 @@ are cut wherever others need it.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, Literal
 
@@ -26,13 +24,13 @@ from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.mosaic import Tile, find_overlaps
 from virtual_tiff.cube.recut import can_recut, recut
+from virtual_tiff.cube.runs import AxisChunks, AxisEdges, Rival, Run, Sizes
 from virtual_tiff.cube.select import Span
 from virtual_tiff.errors import ConformError
 
 type ChunkGrid = Literal["regular", "rectilinear"]
 """Whether all chunks of an array have one size, or those of a row one height and those of a column one width."""
 
-type Sizes = tuple[int, ...]
 type StoredEdges = tuple[Sizes, Sizes]
 """The heights of the rows and the widths of the columns of chunks of an array that is there."""
 
@@ -44,34 +42,6 @@ _HINT: Final = (
     "Files side by side need chunks of one height, files above each other chunks of one width: publish it as a "
     "separate group or cube."
 )
-
-
-@dataclass(frozen=True)
-class AxisEdges:
-    """The chunks along one axis: their sizes in pixels as they decode, and the pixels of the axis."""
-
-    sizes: Sizes
-    extent: int
-
-    @cached_property
-    def step(self) -> int | None:
-        """The size of all chunks, the last of which may reach beyond the axis, or None when sizes vary."""
-        return self.sizes[0] if len(set(self.sizes)) == 1 else None
-
-    @cached_property
-    def starts(self) -> dict[int, int]:
-        """The number of each chunk by its first pixel."""
-        return {start: number for number, start in enumerate(accumulate((0, *self.sizes[:-1])))}
-
-    @property
-    def exact(self) -> Sizes:
-        """The sizes with the last one cut to the axis."""
-        return (*self.sizes[:-1], self.sizes[-1] - (sum(self.sizes) - self.extent))
-
-    @property
-    def usual(self) -> int:
-        """The commonest size, the largest of several."""
-        return max(Counter(self.sizes).items(), key=lambda item: (item[1], item[0]))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,127 +73,6 @@ class GridEdges:
             offsets=nowhere,
             lengths=nowhere,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """The chunks of a tile along an axis: where the first begins, their sizes, and where the pixels of the tile end."""
-
-    start: int
-    sizes: Sizes
-    end: int
-
-    @classmethod
-    def of(cls, tile: Tile, axis: int) -> _Run:
-        start, end, size = (tile.row, tile.col)[axis], (tile.bottom, tile.right)[axis], tile.chunk[axis]
-        if tile.part.edges is not None:
-            return cls(start, tile.part.edges[axis], end)
-        last = tile.part.last_rows or size if axis == 0 else size
-        return cls(start, (size,) * (tile.part.grid[axis - 2] - 1) + (last,), end)
-
-    @property
-    def padded(self) -> bool:
-        """Whether the last chunk holds more than the tile does."""
-        return self.start + sum(self.sizes) > self.end
-
-    def chunks(self) -> Iterator[tuple[int, int]]:
-        """Start and end of each chunk."""
-        start = self.start
-        for size in self.sizes:
-            yield start, start + size
-            start += size
-
-
-@dataclass(frozen=True, slots=True)
-class _Rival:
-    """A chunk that another one does not agree with."""
-
-    own: tuple[int, int]
-    other: tuple[int, int]
-    owner: str
-
-
-class _Axis:
-    """The chunks of many tiles along one axis, which must not cut each other.
-
-    ``end`` is where the last tile ends, ``ragged`` holds the ends of those whose last chunk holds padding.
-    """
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._chunks: dict[int, tuple[int, str]] = {}
-        self._runs: set[_Run] = set()
-        self.end = 0
-        self.ragged: set[int] = set()
-
-    def take(self, start: int, end: int, owner: str) -> None:
-        """Add a chunk that agrees with the others."""
-        if start not in self._chunks:
-            insort(self._starts, start)
-            self._chunks[start] = (end, owner)
-
-    def fits(self, run: _Run) -> bool:
-        """Whether the chunks of a tile agree with those that are there."""
-        return run in self._runs or all(self.rival(*chunk) is None for chunk in run.chunks())
-
-    def add(self, run: _Run, owner: str) -> _Rival | None:
-        """Add the chunks of a tile, or none when one of them cuts another: that is returned."""
-        if run in self._runs:
-            return None
-        for chunk in run.chunks():
-            rival = self.rival(*chunk)
-            if rival is not None:
-                return rival
-        self._runs.add(run)
-        self.end = max(self.end, run.end)
-        self.ragged |= {run.end} if run.padded else set()
-        for start, end in run.chunks():
-            self.take(start, end, owner)
-        return None
-
-    def rival(self, start: int, end: int) -> _Rival | None:
-        """A chunk that cuts another, or None."""
-        at = bisect_left(self._starts, start)
-        for near in self._starts[max(at - 1, 0) : at + 1]:
-            other_end, owner = self._chunks[near]
-            if near < end and start < other_end and (near, other_end) != (start, end):
-                return _Rival((start, end), (near, other_end), owner)
-        return None
-
-    def cuts(self, run: _Run) -> _Run | None:
-        """The same pixels in the chunks that are there, or None when those begin before them or end behind them."""
-        size = max(run.sizes)
-        sizes: list[int] = []
-        reached = run.start
-        at = max(bisect_left(self._starts, run.start) - 1, 0)
-        for start in [*self._starts[at : bisect_left(self._starts, run.end)], run.end]:
-            end = run.end if start == run.end else self._chunks[start][0]
-            if end <= run.start:
-                continue
-            if start < run.start or end > run.end:
-                return None
-            gap = start - reached
-            sizes += [size] * (gap // size) + ([gap % size] if gap % size else [])
-            sizes += [end - start] if end > start else []
-            reached = end
-        return _Run(run.start, tuple(sizes), run.end)
-
-    def edges(self, extent: int) -> AxisEdges:
-        """All chunks from the first to the last pixel; where there is none, they have the commonest size."""
-        there = [(start, self._chunks[start][0]) for start in self._starts]
-        usual = AxisEdges(tuple(end - start for start, end in there), extent).usual
-        sizes: list[int] = []
-        reached = 0
-        for start, end in [*there, (extent, extent)]:
-            gap = start - reached
-            if gap > 0:
-                sizes += [usual] * (gap // usual)
-                # behind the last tile nothing is decoded, so that an array which is regular else may stay so
-                rest = usual if start == end and set(sizes) <= {usual} else gap % usual
-                sizes += [rest] if gap % usual else []
-            sizes += [end - start] if end > start else []
-            reached = max(reached, end)
-        return AxisEdges(tuple(sizes), extent)
 
 
 def find_edges(
@@ -258,9 +107,9 @@ def find_edges(
     padded: list[Tile] = []
     for axis, extent in enumerate((ground.height, ground.width)):
         chunks = _standing(axis, known, corner)
-        runs: dict[_Run, Tile] = {}
+        runs: dict[Run, Tile] = {}
         for tile in tiles:
-            runs.setdefault(_Run.of(tile, axis), tile)
+            runs.setdefault(Run.of(tile, axis), tile)
         for run, tile in runs.items():
             if run.start < 0 or run.end > extent:
                 raise _refusal(tile, f"has a chunk across the edge of the area, which lies between its {_NOUNS[axis]}s")
@@ -286,8 +135,8 @@ def align(tiles: Sequence[Tile], known: StoredEdges | None = None, corner: tuple
         As for :func:`find_edges`, which refuses what still disagrees.
     """
     chunks = _standing(0, known, corner)
-    free: dict[_Run, int] = {}
-    of = {id(tile): _Run.of(tile, 0) for tile in tiles}
+    free: dict[Run, int] = {}
+    of = {id(tile): Run.of(tile, 0) for tile in tiles}
     loose = {id(tile) for tile in tiles if can_recut(tile.part)}
     for tile in tiles:
         run = of[id(tile)]
@@ -295,7 +144,7 @@ def align(tiles: Sequence[Tile], known: StoredEdges | None = None, corner: tuple
             free[run] = max(free.get(run, 0), tile.part.shape[-1])
         else:
             chunks.add(run, "")
-    anew: dict[_Run, _Run] = {}
+    anew: dict[Run, Run] = {}
     for run in sorted(free, key=lambda run: (-free[run], run.start)):
         if run.padded or chunks.add(run, "") is not None:
             other = chunks.cuts(run)
@@ -309,9 +158,9 @@ def align(tiles: Sequence[Tile], known: StoredEdges | None = None, corner: tuple
     ]
 
 
-def _standing(axis: int, known: StoredEdges | None, corner: tuple[int, int]) -> _Axis:
+def _standing(axis: int, known: StoredEdges | None, corner: tuple[int, int]) -> AxisChunks:
     """The chunks that an array has already."""
-    chunks = _Axis()
+    chunks = AxisChunks()
     if known is not None:
         for start, size in zip(accumulate((corner[axis], *known[axis][:-1])), known[axis], strict=True):
             chunks.take(start, start + size, "the cube")
@@ -323,13 +172,13 @@ def _refusal(tile: Tile, why: str) -> ConformError:
     return ConformError(f"{name} {why}", feature="misaligned", hint=_HINT)
 
 
-def _cut(tile: Tile, rival: _Rival, noun: str) -> ConformError:
+def _cut(tile: Tile, rival: Rival, noun: str) -> ConformError:
     (start, end), (first, last) = rival.own, rival.other
     why = f"has a chunk of the {noun}s {start} to {end - 1}, where {rival.owner} has one of {first} to {last - 1}"
     return _refusal(tile, why)
 
 
-def _padding(tile: Tile, run: _Run, extent: int, noun: str) -> ConformError:
+def _padding(tile: Tile, run: Run, extent: int, noun: str) -> ConformError:
     why = f"ends at {noun} {run.end} of {extent}, within a chunk of {run.sizes[-1]} {noun}s whose rest is padding"
     return _refusal(tile, why)
 
@@ -394,7 +243,7 @@ def split_by_edges(tiles: Sequence[Tile]) -> list[list[Tile]]:
     """Part tiles of one pixel grid into as few sets as a greedy search finds, each of which can be one array."""
     tiles = align(tiles)
     classes: list[_Class] = []
-    for tile in sorted(tiles, key=lambda tile: any(_Run.of(tile, axis).padded for axis in (0, 1))):
+    for tile in sorted(tiles, key=lambda tile: any(Run.of(tile, axis).padded for axis in (0, 1))):
         if not any(known.accepts(tile) for known in classes):
             classes.append(_Class())
             classes[-1].accepts(tile)
@@ -414,11 +263,11 @@ class _Class:
 
     def __init__(self) -> None:
         self.tiles: list[Tile] = []
-        self._axes = (_Axis(), _Axis())
+        self._axes = (AxisChunks(), AxisChunks())
 
     def accepts(self, tile: Tile) -> bool:
         """Add a tile if that is possible."""
-        runs = tuple(_Run.of(tile, axis) for axis in (0, 1))
+        runs = tuple(Run.of(tile, axis) for axis in (0, 1))
         for axis, run in zip(self._axes, runs, strict=True):
             end = max(axis.end, run.end)
             ragged = {*axis.ragged, *({run.end} if run.padded else ())}
