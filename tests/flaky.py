@@ -18,14 +18,15 @@ from urllib.parse import urlsplit
 
 from tests.servers import HOST, Server
 
-type Fault = Literal["500", "503", "429", "reset", "cut", "late", "done-500", "done-reset", "403", "hang", "stall"]
+type Passing = Literal["500", "503", "429", "reset", "cut", "late", "done-500", "done-reset"]
+type Fault = Passing | Literal["403", "denied", "region", "hang", "stall"]
 """Refused unseen (500, 503, 429, reset); answered in part (cut) or late; done, but the answer is lost (done-...).
 
-Not among the passing ones, :data:`FAULTS`: 403; no answer (hang), or half of one (stall), and the line stays open.
+Not among the passing ones, :data:`FAULTS`: 403 without a word; what S3 says to wrong credentials (denied) and to a
+wrong region (region); no answer (hang), or half of one (stall), and the line stays open.
 """
 
-_LASTING: Final = ("403", "hang", "stall")
-FAULTS: Final[tuple[Fault, ...]] = tuple(fault for fault in get_args(Fault.__value__) if fault not in _LASTING)
+FAULTS: Final[tuple[Fault, ...]] = get_args(Passing.__value__)
 LATE: Final = 0.5
 """Seconds that a late answer takes."""
 
@@ -33,6 +34,14 @@ _HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "conte
 _SLOW_DOWN: Final = (
     b'<?xml version="1.0" encoding="UTF-8"?>'
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
+
+_DENIED: Final = (
+    b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+)
+_REGION: Final = (
+    b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>PermanentRedirect</Code>'
+    b"<Message>The bucket you are attempting to access must be addressed otherwise.</Message></Error>"
 )
 
 
@@ -155,6 +164,8 @@ _REFUSED: Final[dict[str, _Answer]] = {
     "503": _Answer(503, (("Content-Type", "application/xml"),), _SLOW_DOWN),
     "429": _Answer(429),
     "403": _Answer(403),
+    "denied": _Answer(403, (("Content-Type", "application/xml"),), _DENIED),
+    "region": _Answer(301, (("Content-Type", "application/xml"),), _REGION),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import icechunk
@@ -11,10 +13,11 @@ import rasterio
 from icechunk.credentials import LocalFileSystemAccess
 
 from tests.archives import age, gdal_reads, make_archive, make_tiff
-from tests.servers import Web
+from tests.flaky import Fault, FlakyProxy
+from tests.servers import Bucket, Web
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
-from virtual_tiff.errors import TargetError, UsageError
+from virtual_tiff.errors import SourceError, TargetError, UsageError
 
 
 @pytest.fixture
@@ -96,3 +99,77 @@ def test_the_finest_level_is_opened_by_default_and_groups_are_told(tmp_path: Pat
     with pytest.raises(TargetError, match=r"utm33n_10m.*utm34n_10m"):
         open_cube(tmp_path / "zones")
     assert open_cube(tmp_path / "zones", group="utm34n_10m").sizes["x"] == 128
+
+
+@pytest.fixture
+def cube_on_s3(bucket: Bucket, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
+    """A proxy before the sources of ``tmp_path / "cube"``, to which the environment leads; it refuses nothing yet."""
+    for path in archive.iterdir():
+        bucket.store().put(f"in/{path.name}", path.read_bytes())
+    monkeypatch.setattr("virtual_tiff.cube.patient.RETRIES", 1)
+    with FlakyProxy(bucket.endpoint, rate=0) as proxy:
+        changed = {"AWS_ENDPOINT_URL": proxy.url.rstrip("/"), "AWS_EC2_METADATA_DISABLED": "true"}
+        for name, value in (bucket.environment | changed).items():
+            monkeypatch.setenv(name, value)
+        publish([f"{bucket.url}in/"], tmp_path / "cube")
+        yield proxy
+
+
+REFUSALS: dict[tuple[Fault, bool], tuple[str, str]] = {
+    ("denied", False): ("forbidden", "with the credentials of the environment"),
+    ("denied", True): ("forbidden", "with unsigned requests"),
+    ("region", False): ("forbidden", "AWS_REGION"),
+    ("500", False): ("unreachable", "It may be overloaded"),
+    ("403", False): ("unreachable", "Or it refuses the credentials"),
+}
+
+
+@pytest.mark.parametrize(("fault", "unsigned"), REFUSALS)
+def test_what_s3_refuses_is_told_when_a_cube_is_opened(
+    fault: Fault, unsigned: bool, cube_on_s3: FlakyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", str(unsigned).lower())
+    assert open_cube(tmp_path / "cube")["band_data"].values.any()
+    cube_on_s3.restart(0, rate=1, faults=[fault])
+    with pytest.raises(SourceError) as caught:
+        open_cube(tmp_path / "cube")
+    feature, text = REFUSALS[fault, unsigned]
+    assert caught.value.feature == feature
+    assert text in str(caught.value)
+    assert "/in/" in str(caught.value)
+    assert "band_data" in open_cube(tmp_path / "cube", check=False)
+
+
+def test_servers_that_are_busy_are_left_to_the_reading_of_pixels(cube_on_s3: FlakyProxy, tmp_path: Path) -> None:
+    cube_on_s3.restart(0, rate=1, faults=["503"])
+    ds = open_cube(tmp_path / "cube")
+    with pytest.raises(icechunk.StorageError, match="SlowDown"):
+        ds["band_data"].load()
+    cube_on_s3.restart(0, rate=0)
+    assert ds["band_data"].values.any()
+
+
+@pytest.mark.usefixtures("cube_on_s3")
+def test_keys_and_regions_that_are_missing_or_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The region is known from the cube; the server of the tests takes any key and region."""
+    monkeypatch.delenv("AWS_REGION")
+    assert open_cube(tmp_path / "cube")["band_data"].values.any()
+    monkeypatch.setenv("AWS_REGION", "eu-nowhere-9")
+    assert open_cube(tmp_path / "cube")["band_data"].values.any()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(SourceError) as caught:
+        open_cube(tmp_path / "cube")
+    assert caught.value.feature == "forbidden"
+    assert "AWS_SKIP_SIGNATURE=true" in str(caught.value)
+
+
+def test_times_of_all_years_are_read_exactly(archive: Path, tmp_path: Path) -> None:
+    """Nanoseconds hold the years 1678 to 2261 only."""
+    moments = {"s0.tif": datetime(1066, 10, 14, 9, 0, 0, 1, tzinfo=UTC), "s1.tif": datetime(3000, 1, 2, tzinfo=UTC)}
+    publish([archive], tmp_path / "cube", time=lambda url: moments[url.rpartition("/")[2]])
+    ds = open_cube(tmp_path / "cube")
+    expected = np.array([time.replace(tzinfo=None) for time in moments.values()], "datetime64[us]")
+    assert ds["time"].dtype == np.dtype("datetime64[us]")
+    assert np.array_equal(ds["time"].values, expected)
+    assert np.array_equal(ds["band_data"].values, gdal_reads(archive, 2)[:, 0])

@@ -123,7 +123,7 @@ def test_a_changed_source_is_found_raises_and_is_fixed(archive: Archive) -> None
 
 def test_a_source_replaced_by_one_of_equal_size_raises_and_the_others_are_read_many_times(archive: Archive) -> None:
     """Uncompressed, so that the sizes agree; the time of change is the next second."""
-    plain = {"compress": "none"}
+    plain: dict[str, Any] = {"compress": "none"}
     before = [archive.make(index, index, **plain) for index in range(COUNT)]
     archive.cube = archive.cube.with_name("plain")
     publish(archive.urls, archive.cube)

@@ -62,7 +62,8 @@ async def check_access(store: PatientStore, group: str, containers: Containers, 
     Raises
     ------
     SourceError
-        ``forbidden``: with the prefix, what was tried, and what is needed.
+        ``forbidden``: with the prefix, what was tried, and what is needed; ``unreachable`` when S3 fails again and
+        again without a code.
     """
     asked = {prefix: one for prefix, one in containers.items() if not prefix.startswith("file:")}
     if not asked:
@@ -136,11 +137,19 @@ async def _in_memory(containers: Containers, authorized: Mapping[str, Any]) -> i
 
 
 def _refusal(prefix: str, tried: object, error: icechunk.IcechunkError) -> SourceError | None:
-    """The error of ours when a failure means that sources may not be read, else None."""
+    """The error of ours when a failure means that sources may not be read, else None.
+
+    Icechunk does not pass on the status of an answer: where S3 gives no code either, a refusal cannot be told from a
+    failure of the server.
+    """
     line = next(iter(str(error).strip().splitlines()), "").removeprefix("error fetching virtual reference: ")
     scheme = {"gcs": "gs", "azure": "az", "https": "http"}.get(prefix.partition(":")[0], prefix.partition(":")[0])
     text = line.lower()
-    if (is_passing(error) and not is_wordless(error)) or any(word in text for word in _ABSENT):
+    if is_wordless(error) and scheme == "s3":
+        found = f"the sources below {prefix} cannot be read: the server fails without saying why ({line})"
+        hint = f"It may be overloaded: try again later. Or it refuses the credentials. {_HINTS[scheme]}"
+        return SourceError(found, feature="unreachable", url=prefix, hint=hint.format(prefix=prefix))
+    if is_passing(error) or any(word in text for word in _ABSENT):
         return None
     if scheme == "http" and "privileges" not in text and "authentication" not in text:
         return None
