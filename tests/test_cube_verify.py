@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,23 @@ def test_a_source_replaced_by_one_of_equal_size_raises_and_the_others_are_read_m
         archive.make(1, 1, LONG_AGO + 2, **plain)  # touched: the same bytes and ETag
     for _ in range(10):
         assert np.array_equal(ds["band_data"].values, np.concatenate(before))
+
+
+def test_a_web_file_replaced_right_after_publishing_is_noticed(web: Web, tmp_path: Path) -> None:
+    """Web servers tell whole seconds: publishing waits until the second of the last change is over."""
+    path = web.root / "s0.tif"
+    make_tiff(path, 1, compress="none")
+    age(path, time.time())
+    size = path.stat().st_size
+    publish([f"{web.url}s0.tif"], tmp_path / "cube")
+    ds = open_cube(tmp_path / "cube")
+    other = make_tiff(web.root / "other.tif", 2, compress="none")
+    path.write_bytes((web.root / "other.tif").read_bytes())
+    assert path.stat().st_size == size
+    with pytest.raises(icechunk.StorageError, match="changed"):
+        ds["band_data"].load()
+    verify(tmp_path / "cube", fix=True)
+    assert np.array_equal(open_cube(tmp_path / "cube")["band_data"].values, other)
 
 
 def test_a_touched_source_is_told_from_a_changed_one_and_accepted(archive: Archive) -> None:
