@@ -23,7 +23,7 @@ from virtual_tiff import chunks
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cli import build, upkeep, workers
 from virtual_tiff.cli.options import CubeOptions, ReadOptions, SpeedOptions
-from virtual_tiff.cube import append, groups, publish, verify, views, vrt
+from virtual_tiff.cube import append, edges, groups, publish, verify, views, vrt
 from virtual_tiff.cube import open as opening
 from virtual_tiff.cube.draft import Request
 from virtual_tiff.cube.open import open_cube
@@ -62,6 +62,7 @@ def choices(kind: Any, name: str) -> set[Any]:
         (ReadOptions, "short_strips", chunks.ShortStrips),
         (ReadOptions, "codecs", chunks.Codecs),
         (CubeOptions, "band_as", views.BandAs),
+        (CubeOptions, "chunk_grid", edges.ChunkGrid),
         (CubeOptions, "on_conflict", groups.OnConflict),
         (CubeOptions, "on_duplicate", views.OnDuplicate),
     ],
@@ -117,6 +118,7 @@ def test_each_field_of_a_request_can_be_asked_for(tmp_path: Path) -> None:
         presize=["tile=1,2"],
         band_as="variable",
         mosaic=True,
+        chunk_grid="rectilinear",
         group_by="none",
         on_conflict="split",
         on_duplicate="last",

@@ -227,6 +227,10 @@ class CubeOptions:
     mosaic: Annotated[
         bool, typer.Option("--mosaic", help="Never stack files by their names.", rich_help_panel=CUBE)
     ] = False
+    chunk_grid: Annotated[
+        Literal["regular", "rectilinear"],
+        typer.Option(help="Chunks of one size, or of several, which few clients read.", rich_help_panel=CUBE),
+    ] = "regular"
     group_by: Annotated[
         Literal["auto", "none"],
         typer.Option(help="Groups for CRSs and resolutions, or one for all files.", rich_help_panel=CUBE),
@@ -275,6 +279,7 @@ class CubeOptions:
             bounds=parse_bounds(self.bounds),
             window=parse_window(self.window),
             mosaic=self.mosaic,
+            chunk_grid=self.chunk_grid,
             group_by=None if self.group_by == "none" else self.group_by,
             on_conflict=self.on_conflict,
             on_duplicate=self.on_duplicate,

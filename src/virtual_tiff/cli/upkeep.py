@@ -95,13 +95,14 @@ def open_(
         needs = {prefix: str(source_credentials(prefix, one.store)) for prefix, one in containers.items()}
         groups = groups_of(cube, group)
         wanted = group if level is None else f"{group}/{level}".strip("/")
-        code = reader_code(place, containers, group=wanted if wanted in groups or not groups else groups[0])
+        shown = wanted if wanted in groups or not groups else groups[0]
+        code = reader_code(place, containers, group=shown)
         refused: SourceError | None = None
         try:
-            dataset = open_cube(cube, group=group or None, level=level)
+            dataset = open_cube(cube, group=shown if level is None else group, level=level)
         except SourceError as error:
             refused = error
-            dataset = open_cube(cube, group=group or None, level=level, check=False)
+            dataset = open_cube(cube, group=shown if level is None else group, level=level, check=False)
         texts = [] if refused is None else [str(refused), *getattr(refused, "__notes__", ())]
         failed = {prefix: text for prefix in needs for text in texts if f"below {prefix} " in text}
         if as_json:
