@@ -105,7 +105,7 @@ def test_publish_on_s3_is_killed(
     worker = workers[0]
     whole = worker.duration("publish", folder, f"{bucket.url}first", bucket.environment)
     chance = random.Random(6)
-    for number in range(max(2, KILLS // 8)):
+    for number in range(max(1, KILLS // 8)):
         cube = f"{bucket.url}cube-{number}"
         worker.begin("publish", folder, cube, bucket.environment)
         worker.kill_after(chance.uniform(0, whole))
@@ -147,7 +147,7 @@ def test_publishing_into_a_repository_is_killed(place: str, env: Environment, ar
     worker = env.workers[0]
     whole = worker.duration("publish", folder, cube, env.of(place), group="timed", batch=60)
     chance = random.Random(8)
-    for number in range(max(3, KILLS // 8)):
+    for number in range(max(2, KILLS // 8)):
         group = f"new/g{number}"
         worker.begin("publish", folder, cube, env.of(place), group=group, batch=60)
         worker.kill_after(chance.uniform(0, whole))
@@ -170,7 +170,7 @@ def test_append_on_s3_is_killed(env: Environment, archive: tuple[Path, Any]) -> 
     chance = random.Random(9)
     publish(first, env.target("s3", "first"))
     whole = worker.duration("append", folder, env.target("s3", "first"), env.of("s3"))
-    for number in range(max(2, KILLS // 8)):
+    for number in range(max(1, KILLS // 8)):
         cube = env.target("s3", f"cube-{number}")
         publish(first, cube)
         worker.begin("append", folder, cube, env.of("s3"))
