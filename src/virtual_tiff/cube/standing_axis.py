@@ -46,10 +46,10 @@ class StandingAxis:
                 raise _foreign(name, stored)
             kind = "time"
         if kind == "text":
-            texts = Axis.of(name, stored.tolist(), ordered=False).values if len(stored) else ()
-            if len(texts) < len(stored):
+            texts = stored.tolist()
+            if len(set(texts)) < len(texts):
                 raise ConformError(f"the axis {name!r} holds a value twice", feature="conform")
-            in_order = not named and len(texts) > 0 and Axis.of(name, texts).values == texts
+            in_order = not named and len(texts) > 0 and list(Axis.of(name, texts).values) == texts
             return cls(name, stored, kind, in_order)
         return cls(name, stored, kind, not named and bool(np.all(stored[1:] > stored[:-1])))
 
@@ -123,7 +123,12 @@ class StandingAxis:
             values = [str(value) for value in Axis.of(self.name, values).values]
         wanted = set(new)
         where = {value: position for position, value in enumerate(values) if value in wanted}
-        encoded = np.array(values, np.dtypes.StringDType()) if fresh else self.values
+        if not fresh:
+            encoded = self.values
+        elif self.ordered:
+            encoded = np.array(values, np.dtypes.StringDType())
+        else:
+            encoded = np.concatenate([self.values, np.array(fresh, self.values.dtype)])
         return self._coordinate(encoded), {label: where[value] for label, value in zip(labels, new, strict=True)}
 
     def _extend_behind(
