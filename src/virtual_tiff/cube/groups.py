@@ -83,7 +83,12 @@ def plan(
     parts = [part for part in every if _touches(part, chosen)] or every
     names = _names(parts, taken)
     fitting = _fitting(parts, chosen)
-    trees = [_tree(part, own, name, chosen) for part, own, name in zip(parts, fitting, names, strict=True)]
+    try:
+        trees = [_tree(part, own, name, chosen) for part, own, name in zip(parts, fitting, names, strict=True)]
+    except ConformError as error:
+        if split:
+            raise
+        raise _way_out(error, group_by) from error.__cause__
     used = {header.url for one in trees for header in one.headers}
     return CubePlan(
         trees=tuple(trees),
@@ -121,6 +126,14 @@ def _tree(part: _Part, options: StackOptions, name: str, asked: StackOptions) ->
             found = f"{differences.found}; as tiles of one grid: {error.found}"
             raise ConformError(found, feature=error.feature, url=error.url, hint=error.hint) from error
         raise
+
+
+def _way_out(error: ConformError, group_by: GroupBy | None) -> ConformError:
+    """The same refusal, which tells that groups are another way."""
+    way = "on_conflict='split' (--on-conflict split) publishes them as groups beside each other."
+    way = f"group_by='auto' and {way}" if group_by is None else way
+    hint = f"{error.hint} Or: {way}" if error.hint else way[0].upper() + way[1:]
+    return ConformError(error.found, feature=error.feature, url=error.url, ifd=error.ifd, tag=error.tag, hint=hint)
 
 
 def _touches(part: _Part, options: StackOptions) -> bool:
