@@ -92,9 +92,10 @@ def commit_parts(
 
 
 def remove_abandoned(repository: icechunk.Repository, age: timedelta = DAY) -> None:
-    """Remove the working branches that are older."""
-    for branch in insist(lambda: abandoned(repository, datetime.now(UTC) - age)):
-        remove_branch(repository, branch)
+    """Remove the working branches that are older, if possible: what stays is removed by a later run."""
+    with contextlib.suppress(icechunk.IcechunkError):
+        for branch in insist(lambda: abandoned(repository, datetime.now(UTC) - age)):
+            remove_branch(repository, branch)
 
 
 def abandoned(repository: icechunk.Repository, before: datetime) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from virtual_tiff.cube.patient import insist
 from virtual_tiff.cube.stores import locate
 from virtual_tiff.cube.target import open_existing, translated
 
@@ -52,5 +53,5 @@ def log(cube: str | os.PathLike[str], *, branch: str = "main", limit: int | None
                 references=one.metadata.get("references"),
                 sources=one.metadata.get("sources"),
             )
-            for one in islice(repository.ancestry(branch=branch), limit)
+            for one in insist(lambda: list(islice(repository.ancestry(branch=branch), limit)))
         ]

@@ -154,7 +154,7 @@ def publish_plan(
             repository = staging.create(new_config(work.groups, containers))
             if not staging.created:
                 containers, repository = _configured(work, staging.storage)
-            base = repository.lookup_branch("main")
+            base = insist(partial(repository.lookup_branch, "main"))
             if not is_blank(repository, base):
                 raise taken(place.url)
             snapshot = _commit(work, repository, containers, base)
