@@ -418,3 +418,24 @@ def test_a_server_that_fails_one_request_in_ten(faults: FaultServer, tmp_path: P
     assert any(request.status == 503 for request in faults.log)
     faults.faults.every = 0
     check(tmp_path / "cube", [faults.root / f"s{index}.tif" for index in range(24)])
+
+
+def test_a_tile_that_overlaps_with_others_becomes_one_more_part(tmp_path: Path) -> None:
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+
+    def tile(name: str, west: float, seed: int) -> Path:
+        place = rasterio.transform.from_origin(west, 4600000.0, 10.0, 10.0)
+        make_tiff(folder / f"{name}_20240501.tif", seed, shape=(1, 96, 96), transform=place)
+        return folder / f"{name}_20240501.tif"
+
+    tile("a", 500000.0, 1)
+    tile("b", 500500.0, 2)
+    cube = tmp_path / "cube"
+    publish([folder], cube, pattern="{tile}_{time:%Y%m%d}.tif", on_conflict="split")
+    late = tile("c", 501000.0, 3)
+    done = append([folder], cube)
+    assert (len(done.added), done.new_groups) == (1, ("utm33n_10m_part3",))
+    assert append([folder], cube).snapshots == ()
+    with rasterio.open(late) as file:
+        assert np.array_equal(open_cube(cube, group="utm33n_10m_part3")["band_data"].values[0], file.read(1))

@@ -325,17 +325,15 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
             return []
         todo = _first_batch(lacking, cube.batch)
         known = repository.config.virtual_chunk_containers or {}
-        containers = containers_for((header.place for header in todo), known)
         change = cube.plan(standing, todo)
+        used = (entry.header.place for entry in change.entries if entry.place is not None)
+        containers = containers_for(used, known)
         new = () if change.beside is None else below(change.beside.groups, cube.group)
         repository = configured(storage, new, containers)
         session = insist(partial(repository.writable_session, "main"))
         now = cube.state(session)
-        if now.snapshot != standing.snapshot:
-            todo = [header for header in todo if not now.rows.has(header)]
-            if not todo:
-                return lacking
-            change = plan_change(now, todo)
+        if now.snapshot != standing.snapshot:  # another writer was faster
+            return lacking
         standing = now
         write_change(session, standing, change, containers)
         metadata = {

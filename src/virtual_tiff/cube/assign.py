@@ -124,6 +124,8 @@ def _candidates(standing: Standing, header: FileHeader) -> list[TreeRecipe]:
     if len(trees) == 1 and not trees[0].path:
         return list(trees)
     near = [own for own in trees if _alike(standing, own, header)]
+    if standing.recipe.plan.get("on_conflict") == "split":
+        return [own for own in near if _is_free(standing, own, header)]
     if len(near) < 2:
         return near
     free = [own for own in near if _is_free(standing, own, header)]
@@ -162,7 +164,10 @@ def _is_free(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
         return False
     (cell,) = leading_axes([header], options, read_extent(standing, own, {})).cells
     claim = Claim(own_variable(header, options), cell, *place, ground.height, ground.width)
-    return not standing.rows.rivals({header.url: Place(tree=own.path, claim=claim)})
+    found = Place(tree=own.path, claim=claim)
+    rivals = standing.rows.rivals({header.url: found}).get(header.url, ())
+    replaces = options.on_duplicate != "raise"
+    return all(replaces and row.same_place(found) for row in rivals)
 
 
 def read_extent(standing: Standing, own: TreeRecipe, replaced: Mapping[str, Row]) -> Extent:
@@ -363,7 +368,10 @@ def _claimed(header: FileHeader, row: Row, place: Place) -> ConformError:
     verb = "claims the place of" if row.same_place(place) else "overlaps with"
     at = f" at {place.label}" if place.claim.cell else ""
     found = f"{names[0]} {verb} {names[1]}, which is in the cube{at}"
-    hint = "Publish with on_duplicate='last' to replace such files, or give the new version the same URL."
+    hint = (
+        "Give the new version the same URL, or leave it out. Cubes published with on_duplicate='last' "
+        "(--on-duplicate last) replace such files."
+    )
     return ConformError(found, feature="overlap", hint=hint)
 
 

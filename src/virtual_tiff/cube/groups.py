@@ -123,6 +123,8 @@ def _tree(part: _Part, options: StackOptions, name: str, asked: StackOptions) ->
         try:
             check_conform(part.headers, ignore=free_traits(asked))
         except ConformError as differences:
+            if differences.found in error.found:
+                raise error from None
             found = f"{differences.found}; as tiles of one grid: {error.found}"
             raise ConformError(found, feature=error.feature, url=error.url, hint=error.hint) from error
         raise
@@ -289,26 +291,28 @@ def _names(parts: Sequence[_Part], taken: Sequence[str]) -> list[str]:
     """The paths of the groups: the root when there is but one, and none beside it."""
     if len(parts) == 1 and not taken:
         return [""]
-    names = []
+    names: list[str] = []
     for part in parts:
         eras = {one.era for one in parts if one.base == part.base}
         numbers = {one.number for one in parts if (one.base, one.era) == (part.base, part.era)}
         name = part.base
         name += f"_era{part.era}" if len(eras) > 1 else ""
         name += f"_part{part.number}" if len(numbers) > 1 else ""
-        names.append(name)
-    return _apart(names, taken)
+        names.append(_beside(part.base, (*taken, *names)) if taken else name)
+    return names
 
 
-def _apart(names: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """The names with numbers behind those that are taken."""
-    found: list[str] = []
-    for name in names:
-        number, own = 2, name
-        while own in (*taken, *found):
-            number, own = number + 1, f"{name}_{number}"
-        found.append(own)
-    return found
+def _beside(base: str, taken: Sequence[str]) -> str:
+    """A name for one more group of a ground: the next number of the eras or parts that are there."""
+    for word in ("era", "part"):
+        known = (re.fullmatch(rf"{re.escape(base)}_{word}(\d+)(_part\d+)?", name) for name in taken)
+        numbers = [int(match[1]) for match in known if match is not None]
+        if numbers:
+            return f"{base}_{word}{max(numbers) + 1}"
+    number, own = 2, base
+    while own in taken:
+        number, own = number + 1, f"{base}_{number}"
+    return own
 
 
 def _reasons(parts: Sequence[_Part], names: Sequence[str]) -> tuple[str, ...]:
