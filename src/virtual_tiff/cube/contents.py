@@ -9,12 +9,13 @@ from virtual_tiff.cube.sources import read_recipe
 from virtual_tiff.cube.stores import locate
 from virtual_tiff.cube.target import open_existing, translated
 from virtual_tiff.cube.write import joined
+from virtual_tiff.errors import TargetError
 
 
 def groups_of(cube: str | os.PathLike[str], group: str = "") -> tuple[str, ...]:
     """The paths of the groups that hold the arrays of a cube, of a pyramid the finest level first.
 
-    None when no cube that says how it was made is in `group`.
+    Nothing when no cube that says how it was made is in `group`.
 
     Raises
     ------
@@ -27,7 +28,7 @@ def groups_of(cube: str | os.PathLike[str], group: str = "") -> tuple[str, ...]:
         store = PatientStore.of(insist(lambda: repository.readonly_session("main")))
         try:
             recipe = read_recipe(store, group.strip("/"))
-        except FileNotFoundError:
+        except (FileNotFoundError, TargetError):  # another version of the ledger: no reason not to read its pixels
             return ()
     trees = () if recipe is None else recipe.trees
     return tuple(joined(group.strip("/"), path) for tree in trees for path in tree.level_paths)

@@ -24,12 +24,15 @@ from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.nodes import coordinate_keys, group_json
 from virtual_tiff.cube.recipe import Recipe
 from virtual_tiff.cube.write import joined
+from virtual_tiff.errors import TargetError
 from virtual_tiff.geo.coordinate import Coordinate
 
 GROUP: Final = "_sources"
 DIM: Final = "source"
 ATTRIBUTE: Final = "virtual_tiff"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Of the ledger in a repository: its columns and the form of the recipe."""
+
 UNKNOWN_SIZE: Final = -1
 UNKNOWN_TIME: Final = np.iinfo(np.int64).min
 
@@ -280,10 +283,17 @@ def read_recipe(store: IcechunkStore, group: str) -> Recipe | None:
     ------
     FileNotFoundError
         When the group has no ledger.
+    TargetError
+        ``target-not-a-cube`` when its ledger is of another version.
     """
     attributes = zarr.open_group(store, path=joined(group, GROUP), mode="r", zarr_format=3).attrs
-    found: Any = attributes.get(ATTRIBUTE)
-    recipe = found.get("recipe") if isinstance(found, Mapping) and found.get("ledger") == VERSION else None
+    own: Any = attributes.get(ATTRIBUTE)
+    version = own.get("ledger") if isinstance(own, Mapping) else None
+    if version != VERSION:
+        found = f"its ledger of sources is of version {version}; this program reads version {VERSION}"
+        hint = "It can be read all the same. To append or verify, publish it anew, or use the release that made it."
+        raise TargetError(found, feature="target-not-a-cube", hint=hint)
+    recipe = own.get("recipe")
     return Recipe.from_json(recipe) if isinstance(recipe, Mapping) else None
 
 

@@ -266,9 +266,12 @@ def writing(place: Location) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translated(place: Location, *, conflicts: bool = True) -> Iterator[None]:
-    """Turn Icechunk's errors into ours; conflicts with other writers only when asked for."""
+    """Turn Icechunk's errors into ours, conflicts with other writers only when asked for; ours get the place."""
     try:
         yield
+    except TargetError as error:
+        error.at(url=place.url)
+        raise
     except icechunk.IcechunkError as error:
         if isinstance(error, icechunk.ConflictError) and not conflicts:
             raise

@@ -30,7 +30,7 @@ from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sample import extent_of, head_digest, sampled_digest
 from virtual_tiff.cube.scan import scan_async
-from virtual_tiff.cube.sources import UNKNOWN_SIZE, UNKNOWN_TIME, ledger_column, read_rows, refresh_rows
+from virtual_tiff.cube.sources import UNKNOWN_SIZE, UNKNOWN_TIME, ledger_column, read_recipe, read_rows, refresh_rows
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.cube.target import open_existing, translated, writing
 from virtual_tiff.errors import SourceError, TargetError, UsageError
@@ -218,6 +218,7 @@ def recorded_sources(place: Location, group: str = "") -> list[Recorded]:
     with translated(place):
         store = PatientStore.of(open_existing(place).readonly_session("main"))
         try:
+            read_recipe(store, group.strip("/"))  # knows the version of the ledger
             columns = [np.asarray(ledger_column(store, group.strip("/"), name)[:]).tolist() for name in _COLUMNS]
         except FileNotFoundError as error:
             found = f"the repository has no ledger of sources at /{group.strip('/')}"
