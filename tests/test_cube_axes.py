@@ -8,7 +8,8 @@ import pickle
 import string
 import time
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,17 +17,11 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from virtual_tiff.cube.axes import (
-    Axis,
-    AxisValue,
-    axis_value,
-    called_coordinates,
-    check_clashes,
-    find_clashes,
-    join_coordinates,
-    tag_time,
-)
+from virtual_tiff.cube.axes import Axis, AxisValue, axis_value
+from virtual_tiff.cube.cells import find_time
+from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.pattern import Pattern, readable_path
+from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.times import (
     TIME_ATTRIBUTES,
     as_utc,
@@ -44,6 +39,15 @@ EARLY, LATE = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 
 
 def at(*parts: int) -> datetime:
     return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
+
+
+def tagged(tags: dict[str, str], url: str = "a.tif") -> FileHeader:
+    """As much of a header as the time of a tag takes."""
+    return cast("FileHeader", SimpleNamespace(url=url, metadata=SimpleNamespace(tags=tags)))
+
+
+def standing(axis: Axis) -> StandingAxis:
+    return StandingAxis.read(axis.name, axis.encode(), axis.attributes, named=not axis.ordered)
 
 
 def texts(*values: str) -> tuple[AxisValue, ...]:
@@ -134,20 +138,18 @@ def test_datetime_tags_come_back(moment: datetime) -> None:
 )
 def test_variants_of_datetime_tags(text: str, moment: datetime) -> None:
     assert parse_tiff_time(text) == moment
-    assert tag_time({"TIFFTAG_DATETIME": text}, url="a.tif") == moment
+    assert find_time(tagged({"TIFFTAG_DATETIME": text}), "tag") == moment
 
 
 @pytest.mark.parametrize("text", ["", "    :  :     :  :  ", "0000:00:00 00:00:00", "05/01/2004", "2004:01-05", "x"])
 def test_a_datetime_tag_without_a_moment_names_file_and_tag(text: str) -> None:
     with pytest.raises(FormatError, match="bad-time") as caught:
-        tag_time({"TIFFTAG_DATETIME": text}, url="s3://b/a.tif")
+        find_time(tagged({"TIFFTAG_DATETIME": text}, "s3://b/a.tif"), "tag")
     assert (caught.value.url, caught.value.tag) == ("s3://b/a.tif", 306)
 
 
-def test_a_file_without_datetime_tag_is_an_error() -> None:
-    with pytest.raises(ConformError, match="no DateTime tag") as caught:
-        tag_time({"AREA_OR_POINT": "Area"}, url="a.tif")
-    assert caught.value.url == "a.tif"
+def test_a_file_without_datetime_tag_has_no_time() -> None:
+    assert find_time(tagged({"AREA_OR_POINT": "Area"}), "tag") is None
 
 
 # How times are stored
@@ -275,21 +277,24 @@ def test_moments_of_pandas_become_plain_ones() -> None:
 
 @given(st.lists(MOMENTS, min_size=1, max_size=15), st.lists(MOMENTS, max_size=15))
 def test_growth_keeps_old_values_and_order(old: list[datetime], new: list[datetime]) -> None:
-    axis = Axis.of("time", old)
-    growth = axis.extend(new)
-    assert growth.axis.values == tuple(sorted({*old, *new}))
-    assert [growth.axis.values[i] for i in growth.moved] == list(axis.values)
-    assert {growth.axis.values[i] for i in growth.added} == set(new) - set(old)
-    assert growth.appends == all(moment > max(old) for moment in set(new) - set(old))
-    assert growth.axis.extend(new).first == len(growth.axis)
+    axis = standing(Axis.of("time", old))
+    grown, where = axis.extend(new)
+    assert decode_time(grown.values) == sorted({*old, *new})
+    assert {moment: grown.values[index] for moment, index in where.items()} == {
+        moment: encode_time([moment])[0] for moment in new
+    }
+    assert axis.late(set(new)) == sum(moment < max(old) for moment in set(new) - set(old))
+    again, _ = StandingAxis.read("time", grown.values, dict(grown.attributes), named=False).extend(new)
+    assert np.array_equal(again.values, grown.values)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.integers(0, 50))
 def test_late_arrivals_are_inserted_in_order(values: list[int], value: int) -> None:
-    axis = Axis.of("n", values)
-    index = axis.insertion_index(value)
-    assert sorted({*values, value})[index] == value
-    assert Axis.of("n", [7, 3], ordered=False).insertion_index(5) == 2
+    grown, where = standing(Axis.of("n", values)).extend([value])
+    assert grown.values.tolist() == sorted({*values, value})
+    assert grown.values[where[value]] == value
+    _, behind = standing(Axis.of("n", [7, 3], ordered=False)).extend([5])
+    assert behind == {5: 2}
 
 
 def test_values_are_found_or_refused_by_name() -> None:
@@ -298,35 +303,7 @@ def test_values_are_found_or_refused_by_name() -> None:
     with pytest.raises(ConformError, match="'swir'"):
         axis.indices_of(["swir"])
     with pytest.raises(ConformError, match="holds text"):
-        axis.extend([1])
-
-
-def test_clashes_name_place_and_files() -> None:
-    day: dict[str, AxisValue] = {"time": at(2020, 1, 1), "band": "red"}
-    files: list[tuple[str, dict[str, AxisValue]]] = [
-        ("a.tif", {**day}),
-        ("b.tif", {**day, "band": "nir"}),
-        ("c.tif", {"band": "red", "time": at(2020, 1, 1)}),
-    ]
-    (clash,) = find_clashes(files)
-    assert (clash.urls, clash.coordinates) == (("a.tif", "c.tif"), day)
-    with pytest.raises(ConformError, match=r"2020-01-01T00:00:00\+00:00.*a.tif, c.tif"):
-        check_clashes(files)
-    check_clashes(files[:2])
-
-
-def test_functions_give_one_value_or_several() -> None:
-    assert called_coordinates(len, "abc", url="a.tif", name="n") == {"n": 3}
-    assert called_coordinates(lambda _: {"time": date(2020, 1, 1)}, None, url="a.tif") == {"time": at(2020, 1, 1)}
-    with pytest.raises(ConformError) as caught:
-        called_coordinates(lambda _: None, None, url="a.tif")
-    assert caught.value.url == "a.tif"
-
-
-def test_sources_of_coordinates_must_agree() -> None:
-    assert join_coordinates("a.tif", {"n": 1}, {"n": 1, "m": 2}) == {"n": 1, "m": 2}
-    with pytest.raises(ConformError, match="disagree on n: 1 and 2"):
-        join_coordinates("a.tif", {"n": 1}, {"n": 2})
+        standing(axis).extend([1])
 
 
 # Patterns

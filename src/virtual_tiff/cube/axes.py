@@ -1,10 +1,9 @@
-"""The axes of a cube: values in order, how they are stored, and where late arrivals belong."""
+"""The axes of a cube: values in order, and how they are stored."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any, Final, Literal, cast
@@ -13,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.cube.inputs import natural_key
-from virtual_tiff.cube.times import TIME_ATTRIBUTES, as_utc, decode_time, encode_time, parse_tiff_time
-from virtual_tiff.errors import ConformError, FormatError, UsageError
+from virtual_tiff.cube.times import TIME_ATTRIBUTES, as_utc, decode_time, encode_time
+from virtual_tiff.errors import ConformError, UsageError
 from virtual_tiff.geo.coordinate import Coordinate
 
 type AxisValue = datetime | int | float | str
@@ -22,7 +21,6 @@ type AxisValue = datetime | int | float | str
 type AxisKind = Literal["time", "integer", "number", "text"]
 
 _KINDS: Final[Mapping[type, AxisKind]] = {datetime: "time", int: "integer", float: "number", str: "text"}
-_FIRST: Final = 3
 _EXACT: Final = 2**53
 
 
@@ -125,88 +123,6 @@ class Axis:
             found.append(index)
         return np.array(found, np.int64)
 
-    def insertion_index(self, value: object) -> int:
-        """Where a value stands, or would be inserted; the length of an axis that is not ordered."""
-        wanted = _same_kind(self, axis_value(value, self.name))
-        if wanted in self.values:
-            return self.values.index(wanted)
-        return bisect_left(self.values, _sort_key(wanted), key=_sort_key) if self.ordered else len(self)
-
-    def extend(self, values: Iterable[object]) -> AxisGrowth:
-        """Add values; those that are known already change nothing.
-
-        Raises
-        ------
-        ConformError
-            ``conform`` when a value is of another kind than those of the axis.
-        """
-        new = dict.fromkeys(_same_kind(self, axis_value(value, self.name)) for value in values)
-        known = set(self.values)
-        fresh = [value for value in new if value not in known]
-        together = [*self.values, *fresh]
-        longer = replace(self, values=tuple(sorted(together, key=_sort_key) if self.ordered else together))
-        if longer.values[: len(self)] == self.values:
-            moved = np.arange(len(self), dtype=np.int64)
-        else:
-            moved = longer.indices_of(self.values)
-        added = np.setdiff1d(np.arange(len(longer), dtype=np.int64), moved)
-        return AxisGrowth(longer, moved, added)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AxisGrowth:
-    """An axis with more values: ``moved[i]`` is the new position of old value i; ``added`` are those of new values."""
-
-    axis: Axis
-    moved: npt.NDArray[np.int64]
-    added: npt.NDArray[np.int64]
-
-    @property
-    def appends(self) -> bool:
-        """Whether all old values stay where they are."""
-        return bool((self.moved == np.arange(len(self.moved))).all())
-
-    @property
-    def first(self) -> int:
-        """The first position that differs from before; the axis' length when nothing does."""
-        return int(self.added[0]) if len(self.added) else len(self.axis)
-
-
-@dataclass(frozen=True, slots=True)
-class Clash:
-    """Several files with the same coordinates."""
-
-    coordinates: Mapping[str, AxisValue]
-    urls: tuple[str, ...]
-
-    def __str__(self) -> str:
-        place = ", ".join(f"{name}={show_value(value)}" for name, value in self.coordinates.items())
-        return f"{place}: {', '.join(self.urls)}"
-
-
-def find_clashes(files: Iterable[tuple[str, Mapping[str, AxisValue]]]) -> tuple[Clash, ...]:
-    """Find the files (URL, coordinates) that would stand in the same place, in the order of their first file."""
-    places: dict[tuple[tuple[str, AxisValue], ...], list[str]] = {}
-    for url, coordinates in files:
-        places.setdefault(tuple(sorted(coordinates.items(), key=lambda item: item[0])), []).append(url)
-    return tuple(Clash(dict(place), tuple(urls)) for place, urls in places.items() if len(urls) > 1)
-
-
-def check_clashes(files: Iterable[tuple[str, Mapping[str, AxisValue]]]) -> None:
-    """Check that no two files have the same coordinates.
-
-    Raises
-    ------
-    ConformError
-        ``conform`` with the first places that several files claim.
-    """
-    clashes = find_clashes(files)
-    if clashes:
-        shown = "; ".join(map(str, clashes[:_FIRST])) + ("; ..." if len(clashes) > _FIRST else "")
-        found = f"{len(clashes)} places are claimed by more than one file ({shown})"
-        hint = "Leave out the files that are replaced, or add an axis that tells them apart."
-        raise ConformError(found, feature="conform", hint=hint)
-
 
 def axis_value(value: object, name: str) -> AxisValue:
     """Bring a coordinate, as callables and catalogues give it, to one of the types of an axis.
@@ -239,70 +155,6 @@ def show_value(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else repr(value)
 
 
-def tag_time(tags: Mapping[str, str], *, url: str) -> datetime:
-    """The moment in the DateTime tag (306), out of GDAL's default metadata domain.
-
-    Raises
-    ------
-    ConformError
-        ``conform`` when the file has none.
-    FormatError
-        ``bad-time`` when the tag states no moment.
-    """
-    text = tags.get("TIFFTAG_DATETIME")
-    if text is None:
-        hint = "Take the time from the file name, from STAC or from a function."
-        raise ConformError("the file has no DateTime tag (306)", feature="conform", url=url, hint=hint)
-    try:
-        return parse_tiff_time(text)
-    except FormatError as error:
-        raise error.at(url=url, tag=306) from None
-
-
-def called_coordinates[T](
-    function: Callable[[T], object], subject: T, *, url: str, name: str = "time"
-) -> dict[str, AxisValue]:
-    """The coordinates that a function of the user gives for a file.
-
-    Parameters
-    ----------
-    function
-        Takes `subject`; returns one value, for the axis `name`, or a mapping from axes to values.
-    subject
-        What the function gets: a URL, a header, a STAC item.
-    url, name
-        The file, for messages, and the axis of a single value.
-
-    Raises
-    ------
-    ConformError
-        ``conform`` when the function returns no coordinate. What the function raises passes through.
-    """
-    result = function(subject)
-    named = result if isinstance(result, Mapping) else {name: result}
-    try:
-        return {str(axis): axis_value(value, str(axis)) for axis, value in named.items()}
-    except (ConformError, FormatError) as error:
-        raise error.at(url=url) from None
-
-
-def join_coordinates(url: str, *sources: Mapping[str, AxisValue]) -> dict[str, AxisValue]:
-    """The coordinates of one file from several sources, which must not contradict each other.
-
-    Raises
-    ------
-    ConformError
-        ``conform`` when two sources give different values for one axis.
-    """
-    joined: dict[str, AxisValue] = {}
-    for source in sources:
-        for name, value in source.items():
-            if joined.setdefault(name, value) != value:
-                found = f"two sources disagree on {name}: {show_value(joined[name])} and {show_value(value)}"
-                raise ConformError(found, feature="conform", url=url)
-    return joined
-
-
 def _common_kind(name: str, values: Sequence[AxisValue]) -> AxisKind:
     kinds = {_KINDS[type(value)] for value in values}
     exact = all(abs(value) <= _EXACT for value in values if isinstance(value, int))
@@ -313,16 +165,6 @@ def _common_kind(name: str, values: Sequence[AxisValue]) -> AxisKind:
         found = f"the values of the axis {name!r} are of several kinds, such as {' and '.join(examples)}"
         raise ConformError(found, feature="conform")
     return kinds.pop()
-
-
-def _same_kind(axis: Axis, value: AxisValue) -> AxisValue:
-    kind = _KINDS[type(value)]
-    if axis.kind == "number" and isinstance(value, int) and abs(value) <= _EXACT:
-        return float(value)
-    if kind != axis.kind:
-        found = f"the axis {axis.name!r} holds {axis.kind}, and {show_value(value)} is {kind}"
-        raise ConformError(found, feature="conform")
-    return value
 
 
 def _sort_key(value: AxisValue) -> Any:

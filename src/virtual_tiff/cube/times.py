@@ -97,7 +97,12 @@ def parse_tiff_time(text: str) -> datetime:
 
 def encode_time(moments: Iterable[datetime]) -> npt.NDArray[np.int64]:
     """Return moments as whole microseconds since 1970-01-01, see :data:`TIME_ATTRIBUTES`."""
-    return np.array([(as_utc(moment) - EPOCH) // _MICROSECOND for moment in moments], np.int64)
+    return np.array([microseconds(moment) for moment in moments], np.int64)
+
+
+def microseconds(moment: datetime) -> int:
+    """A moment as whole microseconds since 1970-01-01 UTC."""
+    return (as_utc(moment) - EPOCH) // _MICROSECOND
 
 
 def decode_time(values: npt.NDArray[Any]) -> list[datetime]:
