@@ -11,11 +11,12 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Literal
 
+from virtual_tiff.cube.times import microseconds
 from virtual_tiff.tiff.failures import source_changed, source_error
 from virtual_tiff.tiff.protocol import PREFETCH, Reader
 
@@ -23,7 +24,6 @@ type Extent = Literal["whole", "sample", "head"]
 
 _BLOCK: Final = 4096
 _BLOCKS: Final = 17
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def extent_of(digest: str | None) -> Extent | None:
@@ -63,7 +63,7 @@ def sampled_digest(path: Path, *, size: int | None, last_modified: datetime | No
             after = os.fstat(file.fileno())
     except OSError as error:
         raise source_error(error, url) from error
-    known = None if last_modified is None else (last_modified - _EPOCH) // timedelta(microseconds=1)
+    known = None if last_modified is None else microseconds(last_modified)
     if after.st_mtime_ns != before.st_mtime_ns or known not in (None, before.st_mtime_ns // 1000):
         raise source_changed(url, "the file was changed while it was read")
     if size not in (None, before.st_size):
