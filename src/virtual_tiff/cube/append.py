@@ -16,12 +16,14 @@ import numpy as np
 from virtual_tiff.cube.access import repository_storage
 from virtual_tiff.cube.assign import Standing, check_time, described
 from virtual_tiff.cube.change import Change, plan_change, write_change
+from virtual_tiff.cube.columns import Identity
 from virtual_tiff.cube.commit import commit, remove_abandoned
 from virtual_tiff.cube.configure import configured
 from virtual_tiff.cube.container import containers_for
 from virtual_tiff.cube.facts import Inputs
 from virtual_tiff.cube.fresh import settle
 from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.known import Rows
 from virtual_tiff.cube.listed import Input
 from virtual_tiff.cube.patient import PatientStore, insist, opened
 from virtual_tiff.cube.persist import BATCH, file_names
@@ -29,12 +31,7 @@ from virtual_tiff.cube.recipe import Recipe
 from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import CONCURRENCY, Failure, OnProgress, Scan, scan_async
-from virtual_tiff.cube.sources import (
-    Identity,
-    Rows,
-    read_recipe,
-    read_rows,
-)
+from virtual_tiff.cube.sources import read_recipe, read_rows
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, taken, translated, writing
 from virtual_tiff.cube.write import below
@@ -223,6 +220,7 @@ def append(
             on_failure(failure)
     if on_error == "raise":
         scanned.check()
+    rows.look_up_all(scanned.headers)
     headers = [described(standing, header) for header in scanned.headers if not rows.has(header)]
     if time is None and all(header.time is not None for header in headers):  # the ledger has those of known files
         own, standing = replace(own, time="keys"), replace(standing, time="keys")
@@ -259,18 +257,19 @@ def append(
 
 async def _find_unknown(places: Sequence[Location], rows: Rows, concurrency: int) -> list[Location]:
     """The files that are not in the cube, or in another version. Known ones cost one small request."""
+    rows.look_up(place.url for place in places)
+    there = [rows.identity(place.url) for place in places]
     gate = asyncio.Semaphore(concurrency)
 
-    async def is_known(place: Location) -> bool:
-        row = rows.at(place.url)
-        if row is None:
+    async def is_known(place: Location, known: Identity | None) -> bool:
+        if known is None:
             return False
         async with gate:
             now = await _identify(place)
-        return now is not None and row.identity.same(now)
+        return now is not None and known.same(now)
 
-    known = await asyncio.gather(*(is_known(place) for place in places))
-    return [place for place, there in zip(places, known, strict=True) if not there]
+    same = await asyncio.gather(*map(is_known, places, there))
+    return [place for place, known in zip(places, same, strict=True) if not known]
 
 
 async def _identify(place: Location) -> Identity | None:
@@ -320,6 +319,7 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
     with writing(cube.place):
         repository = opened(storage)
         standing = cube.state(insist(partial(repository.readonly_session, "main")))
+        standing.rows.look_up_all(headers)
         lacking = [header for header in headers if not standing.rows.has(header)]
         if not lacking:
             return []

@@ -12,17 +12,18 @@ from icechunk.store import IcechunkStore
 
 from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
 from virtual_tiff.cube.cells import TIME
+from virtual_tiff.cube.columns import Entry, Place, cell_text
 from virtual_tiff.cube.conform import check_conform, short_names
 from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.edges import StoredEdges, stored_edges
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.grow import open_array, read_arrays
 from virtual_tiff.cube.header import ASSET, FileHeader, KeyValue, is_own_name
+from virtual_tiff.cube.known import Row, Rows
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import same_grid, same_resolution
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.select import BAND
-from virtual_tiff.cube.sources import Entry, Place, Row, Rows, cell_text
 from virtual_tiff.cube.stack import free_traits, leading_axes, own_variable
 from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.stores import Location

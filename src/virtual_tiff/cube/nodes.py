@@ -23,7 +23,7 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
-def coordinate_keys(coordinate: Coordinate, *, growing: bool = False) -> Iterator[tuple[str, bytes]]:
+def coordinate_keys(coordinate: Coordinate, *, growing: bool = False, rows: int = ROWS) -> Iterator[tuple[str, bytes]]:
     """The keys, relative to the group, and bytes of a stored array.
 
     Parameters
@@ -32,12 +32,14 @@ def coordinate_keys(coordinate: Coordinate, *, growing: bool = False) -> Iterato
         The array.
     growing
         Whether rows will be added: then the 1-D array is cut into chunks of a fixed size.
+    rows
+        That size.
     """
     values = coordinate.values
-    metadata = stored_json(coordinate, chunk_shape=(ROWS,) if growing else None)
+    metadata = stored_json(coordinate, chunk_shape=(rows,) if growing else None)
     yield f"{coordinate.name}/zarr.json", json_bytes(metadata)
     if not growing:
         yield "/".join([coordinate.name, "c", *("0" for _ in values.shape)]), stored_chunk(values)
         return
-    for chunk, first in enumerate(range(0, values.shape[0], ROWS)):
-        yield f"{coordinate.name}/c/{chunk}", stored_chunk(values[first : first + ROWS], ROWS)
+    for chunk, first in enumerate(range(0, values.shape[0], rows)):
+        yield f"{coordinate.name}/c/{chunk}", stored_chunk(values[first : first + rows], rows)
