@@ -142,6 +142,49 @@ def floating_point() -> Iterator[Vector]:
     yield Vector("predictor3-f3-x1-little", text, configuration, encode(stored, 8), widened)
 
 
+def apart() -> Iterator[Vector]:
+    """The predictors of DNG: differences to the pixel two or four to the left."""
+    columns = 16
+    rng = np.random.default_rng(21)
+    for predictor, distance, dtype, samples, order in (
+        (34892, 2, "u2", 1, "little"),
+        (34892, 2, "u1", 3, "little"),
+        (34893, 4, "i4", 1, "big"),
+        (34893, 4, "u2", 2, "little"),
+        (34894, 2, "f2", 1, "little"),
+        (34894, 2, "f4", 3, "big"),
+        (34895, 4, "f4", 1, "little"),
+        (34895, 4, "f8", 1, "big"),
+    ):
+        kind = np.dtype(dtype)
+        bits = 8 * kind.itemsize
+        octets = rng.bytes(ROWS * columns * samples * kind.itemsize)
+        image = np.frombuffer(octets, f"<u{kind.itemsize}").reshape(ROWS, columns, samples)
+        if kind.kind == "f":
+            lines = (row.astype(f">u{kind.itemsize}").tobytes() for row in image)
+            stored = b"".join(_planes(line, kind.itemsize, samples * distance) for line in lines)
+        else:
+            differences = image.copy()
+            differences[:, distance:] -= image[:, :-distance]
+            stored = differences.astype(f"{'>' if order == 'big' else '<'}u{kind.itemsize}").tobytes()
+        sample_format = {"u": 1, "i": 2, "f": 3}[kind.kind]
+        configuration = config(
+            8,
+            samples=samples,
+            bits_per_sample=bits,
+            sample_format=sample_format,
+            byte_order=order,
+            predictor=predictor,
+        )
+        yield Vector(
+            f"predictor{predictor}-{dtype}-x{samples}-{order}",
+            f"predictor {predictor} on {samples} sample(s) of {bits} bits and format {sample_format}, {order}-endian",
+            configuration | {"columns": columns},
+            encode(stored, 8),
+            image.tobytes(),
+        )
+
+
 def _planes(row: bytes, width: int, samples: int) -> bytes:
     """Split a row of big-endian floats into planes of bytes, and take differences."""
     planes = b"".join(row[byte::width] for byte in range(width))
@@ -285,7 +328,7 @@ def images() -> Iterator[Vector]:
 def main() -> None:
     """Write all vectors."""
     FOLDER.mkdir(exist_ok=True)
-    families = [streams, horizontal, floating_point, packing, padding, subsampling, old_lzw, images]
+    families = [streams, horizontal, floating_point, apart, packing, padding, subsampling, old_lzw, images]
     for family in families:
         for vector in family():
             vector.write()

@@ -86,6 +86,7 @@ REFUSED: list[tuple[dict[int, int | list[int]], type[VirtualTiffError], str, int
     ({Tags.SamplesPerPixel: 0}, FormatError, "bad-tag", Tags.SamplesPerPixel),
     ({Tags.TileWidth: 0, Tags.TileLength: 8}, FormatError, "bad-geometry", Tags.TileWidth),
     ({Tags.Compression: 4321}, UnsupportedError, "compression", Tags.Compression),
+    ({Tags.Compression: 5, Tags.Predictor: 34891}, UnsupportedError, "predictor", Tags.Predictor),
     ({Tags.Compression: 5, Tags.Predictor: 34892}, UnsupportedError, "predictor", Tags.Predictor),
     ({Tags.Compression: 5, Tags.Predictor: 3}, UnsupportedError, "predictor", Tags.Predictor),
     ({Tags.BitsPerSample: 33}, UnsupportedError, "sample-format", Tags.BitsPerSample),

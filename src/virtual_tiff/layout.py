@@ -318,13 +318,7 @@ def _fill_order(ifd: Ifd) -> int:
 
 def _predictor(ifd: Ifd, compression: int) -> int:
     """The predictor; libtiff ignores the tag where the compression has no predictor."""
-    predictor = ifd.integer(Tags.Predictor, 1)
-    if compression not in PREDICTED or predictor == 1:
-        return 1
-    if predictor not in (2, 3):
-        found = f"predictor {predictor}"
-        raise UnsupportedError(found, feature="predictor", ifd=ifd.path, tag=Tags.Predictor)
-    return predictor
+    return ifd.integer(Tags.Predictor, 1) if compression in PREDICTED else 1
 
 
 def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:

@@ -125,10 +125,7 @@ def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream)
     if config.predictor != 1:
         if not rows.flags.writeable:
             rows = rows.copy()
-        if config.predictor == 2:
-            rows = predictor.undo_horizontal(rows, config)
-        else:
-            rows = predictor.undo_floating_point(rows, config)
+        rows = predictor.undo(rows, config)
         byte_order = "little"
     if packing.is_plain(config, byte_order):
         return rows
