@@ -7,6 +7,7 @@ by a part of its bytes, where such a part is known: see :mod:`virtual_tiff.cube.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sample import extent_of, head_digest, sampled_digest
 from virtual_tiff.cube.scan import scan_async
 from virtual_tiff.cube.sources import UNKNOWN_SIZE, UNKNOWN_TIME, ledger_column, read_recipe, read_rows, refresh_rows
+from virtual_tiff.cube.stages import OnStage, tell_stage
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.cube.target import open_existing, translated, writing
 from virtual_tiff.errors import SourceError, TargetError, UsageError
@@ -73,12 +75,14 @@ class Checked:
 class Verification:
     """What a verification found, and what it did.
 
+    ``asked`` is the number of chunks that were to be compared; ``pixels`` has fewer where the cube has fewer.
     ``fixed`` and ``accepted`` are the URLs of sources whose references were written anew in ``snapshots``; among
     ``sources`` they have the state that was found before.
     """
 
     url: str
     sources: tuple[Checked, ...]
+    asked: int = 0
     pixels: tuple[Pixels, ...] = ()
     fixed: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
@@ -120,6 +124,7 @@ class Verification:
                 for one in self.sources
                 if one.state != "same"
             ],
+            "asked": self.asked,
             "pixels": [one.to_json() for one in self.pixels],
             "fixed": list(self.fixed),
             "accepted": list(self.accepted),
@@ -139,6 +144,7 @@ def verify(
     retries: int = RETRIES,
     credentials: Credentials | None = None,
     seed: int | None = None,
+    on_stage: OnStage | None = None,
 ) -> Verification:
     """Compare the sources of a cube, or of the ledger of a scan, with what they were.
 
@@ -150,7 +156,7 @@ def verify(
         The group of the cube in its repository.
     pixels
         Read so many random chunks through the cube, and from their files by our decoder and by GDAL (where rasterio
-        is installed), and compare.
+        is installed), and compare: different ones, of as many files as possible, of all levels and masks.
     fix
         Read the headers of changed sources again, and write their references in new snapshots. A file that no
         longer fits the cube is refused.
@@ -164,6 +170,8 @@ def verify(
         For the containers, see :func:`virtual_tiff.cube.open.open_repository`; needed for `pixels` only.
     seed
         Of the choice of chunks.
+    on_stage
+        Called after each source that was asked about ("ask") and each chunk that was compared ("compare").
 
     Raises
     ------
@@ -184,21 +192,31 @@ def verify(
             hint = "scan(..., ledger=..., refresh=True) brings a ledger up to date."
             raise UsageError(found, feature="usage", url=str(cube), hint=hint)
         known = [_from_header(header) for header in read_ledger(cube).headers]
-        sources = run(_check_all(known, concurrency, retries))
+        sources = run(_check_all(known, concurrency, retries, on_stage))
         return Verification(url=str(cube), sources=tuple(sources))
     place = locate(cube)
     known = recorded_sources(place, group)
-    sources = run(_check_all(known, concurrency, retries))
+    sources = run(_check_all(known, concurrency, retries, on_stage))
     compared: tuple[Pixels, ...] = ()
     if pixels:
         readable = {one.url for one in sources if one.readable}
-        compared = compare_pixels(place, group, readable, pixels, credentials=credentials, seed=seed)
+        done = itertools.count(1)
+        compared = compare_pixels(
+            place,
+            group,
+            readable,
+            pixels,
+            credentials=credentials,
+            seed=seed,
+            on_compared=lambda _: tell_stage(on_stage, "compare", next(done), pixels),
+        )
     to_fix = [one.url for one in sources if one.state == "changed"] if fix else []
     to_accept = [one.url for one in sources if one.state == "touched"] if accept else []
     snapshots, failed = _write_again(place, group, to_fix + to_accept, concurrency)
     return Verification(
         url=place.url,
         sources=tuple(sources),
+        asked=pixels,
         pixels=compared,
         fixed=tuple(url for url in to_fix if url not in failed),
         accepted=tuple(url for url in to_accept if url not in failed),
@@ -251,11 +269,14 @@ def _is_parquet(cube: str | os.PathLike[str]) -> bool:
 # States
 
 
-async def _check_all(known: Sequence[Recorded], concurrency: int, retries: int) -> list[Checked]:
+async def _check_all(
+    known: Sequence[Recorded], concurrency: int, retries: int, on_stage: OnStage | None = None
+) -> list[Checked]:
     answers: dict[str, Head | SourceError] = {}
 
     def note(source: Recorded, answer: Head | SourceError) -> None:
         answers[source.place.url] = answer
+        tell_stage(on_stage, "ask", len(answers), len(known))
 
     await ask_all(known, concurrency=concurrency, retries=retries, on_answer=note)
     gate = asyncio.Semaphore(concurrency)
