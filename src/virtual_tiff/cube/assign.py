@@ -64,6 +64,17 @@ class Standing:
     recipe: Recipe
     rows: Rows
     time: object = None
+    read: dict[str, tuple[StandingAxis, ...]] = field(default_factory=dict, repr=False)
+
+    def axes(self, own: TreeRecipe) -> tuple[StandingAxis, ...]:
+        """The leading axes of a tree, which are read once."""
+        if own.path not in self.read:
+            self.read[own.path] = tuple(self._read_axis(own, name) for name in own.axes)
+        return self.read[own.path]
+
+    def _read_axis(self, own: TreeRecipe, name: str) -> StandingAxis:
+        array = open_array(self.store, joined(self.group, own.level_paths[0], name), "r")
+        return StandingAxis.read(name, np.asarray(array[:]), dict(array.attrs), named=own.named)
 
     def options(self, own: TreeRecipe) -> StackOptions:
         """How further files of a tree are planned."""
@@ -173,18 +184,14 @@ def _is_free(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
 
 def read_extent(standing: Standing, own: TreeRecipe, replaced: Mapping[str, Row]) -> Extent:
     """How far a tree reaches now."""
-    path = joined(standing.group, own.level_paths[0])
-    axes = []
-    for name in own.axes:
-        array = open_array(standing.store, joined(path, name), "r")
-        axes.append(StandingAxis.read(name, np.asarray(array[:]), dict(array.attrs), named=own.named))
+    axes = standing.axes(own)
     names: dict[str, str] = {}
     if own.named:
         by_label = {cell_text((value,)): value for value in axes[0].names()} if replaced else {}
         names = {url: by_label[row.label] for url, row in replaced.items()}
     varied = standing.recipe.plan.get("chunk_grid", "regular") != "regular"
     return Extent(
-        axes=tuple(axes),
+        axes=axes,
         grids=own.grids,
         named=own.named,
         fixed=own.fixed,

@@ -89,7 +89,11 @@ def _fit(standing: Standing, growth: Growth) -> tuple[Fit, ...]:
     filled = below(growth.plan.filled, standing.group)
     more = standing.recipe.plan.get("band_as") == "variable"
     grounds = zip(filled, growth.old.grids, growth.plan.grids, strict=True)
-    return tuple(fit_group(standing.store, group, before, now, more=more) for group, before, now in grounds)
+    known = {axis.name: axis.values for axis in standing.axes(growth.old)}
+    return tuple(
+        fit_group(standing.store, group, before, now, more=more, known=None if number else known)
+        for number, (group, before, now) in enumerate(grounds)
+    )
 
 
 def write_change(

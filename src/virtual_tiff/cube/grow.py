@@ -50,7 +50,15 @@ class Fit:
     ground: tuple[Coordinate, ...]
 
 
-def fit_group(store: IcechunkStore, group: GroupPlan, before: Footprint, now: Footprint, *, more: bool) -> Fit:
+def fit_group(
+    store: IcechunkStore,
+    group: GroupPlan,
+    before: Footprint,
+    now: Footprint,
+    *,
+    more: bool,
+    known: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> Fit:
     """Find out where the files of a plan go in the group that has its path.
 
     Parameters
@@ -63,6 +71,8 @@ def fit_group(store: IcechunkStore, group: GroupPlan, before: Footprint, now: Fo
         The ground of the group as it is, and as it will be.
     more
         Whether there may be new arrays.
+    known
+        The axes of the group as they are, where they have been read.
 
     Raises
     ------
@@ -78,7 +88,7 @@ def fit_group(store: IcechunkStore, group: GroupPlan, before: Footprint, now: Fo
     stored = read_arrays(store, group.path)
     if moved:
         _check_regular(group, stored)
-    axes = {axis.name: _changed(store, group.path, axis) for axis in group.axes}
+    axes = {axis.name: _changed(store, group.path, axis, (known or {}).get(axis.name)) for axis in group.axes}
     sizes = {axis.name: len(axis.values) for axis in group.axes} | {"y": now.height, "x": now.width}
     metadata = {}
     for array in group.arrays:
@@ -204,13 +214,13 @@ class _Changed:
     moved: Sequence[int] | None
 
 
-def _changed(store: IcechunkStore, path: str, axis: Coordinate) -> _Changed:
+def _changed(store: IcechunkStore, path: str, axis: Coordinate, known: npt.NDArray[Any] | None) -> _Changed:
     array = open_array(store, joined(path, axis.name), "r")
     for key in ("units", "calendar"):
         if array.attrs.get(key) != axis.attributes.get(key):
             found = f"the axis {axis.name} of /{path} has {key} {array.attrs.get(key)}, not {axis.attributes.get(key)}"
             raise ConformError(found, feature="conform")
-    old, new = np.asarray(array[:]), axis.values
+    old, new = np.asarray(array[:]) if known is None else known, axis.values
     differ = np.flatnonzero(new[: len(old)] != old)
     if not differ.size:
         return _Changed(len(old), new[len(old) :], None)

@@ -58,7 +58,8 @@ class StandingAxis:
 
     def names(self) -> list[str]:
         """The values of an axis of names."""
-        return [str(value) for value in self.values.tolist()]
+        listed: list[str] = self.values.tolist()
+        return listed
 
     def extend(self, labels: Iterable[Hashable]) -> tuple[Coordinate, Mapping[Hashable, int]]:
         """The axis with more values, and the position of each of them; those that are known change nothing.
@@ -115,13 +116,13 @@ class StandingAxis:
         return axis.encode()
 
     def _extend_text(self, new: list[str], labels: list[Hashable]) -> tuple[Coordinate, Mapping[Hashable, int]]:
+        wanted = set(new)
         old = self.names()
-        known = set(old)
+        known = wanted.intersection(old)
         fresh = [value for value in new if value not in known]
         values = [*old, *fresh]
         if self.ordered and fresh:
             values = [str(value) for value in Axis.of(self.name, values).values]
-        wanted = set(new)
         where = {value: position for position, value in enumerate(values) if value in wanted}
         if not fresh:
             encoded = self.values
