@@ -60,14 +60,14 @@ class OddError(Exception):
         super().__init__(one + other)
 
 
-def fail_at_s3(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> bytes:
+def fail_at_s3(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> tuple[bytes, int]:
     """Write a share, but raise when it has the file s3.tif."""
     if any(block.url.endswith("/s3.tif") for block in blocks):
         raise OddError("no ", "luck")
     return write_share(fork, blocks, url)
 
 
-def die_at_s3(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> bytes:
+def die_at_s3(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> tuple[bytes, int]:
     """Write a share, but end the process when it has the file s3.tif."""
     if any(block.url.endswith("/s3.tif") for block in blocks):
         die()

@@ -22,6 +22,9 @@ from virtual_tiff.errors import TargetError, UsageError
 
 NAME: Final = "sources"
 
+MAX_FOLDERS: Final = 4
+"""Containers for one bucket, host or file system: readers have to authorize each."""
+
 _UNFIT: Final = re.compile(r"[#?%\\]")
 
 
@@ -57,7 +60,9 @@ def containers_for(
 ) -> tuple[Container, ...]:
     """The containers of all sources: those of a repository as they are, and new ones for the other sources.
 
-    New ones are one per bucket, host or file system, as deep as all its sources allow.
+    New ones are one for each folder, so that a cube demands no more access than it needs. Where a bucket, host or file
+    system would get more than :data:`MAX_FOLDERS`, one is made for the folder above all of them, which later sources
+    from beside them need, too; but none for a whole file system.
 
     Parameters
     ----------
@@ -75,16 +80,21 @@ def containers_for(
     """
     places = list(places)
     old = _known(known or {}, {place.root for place in places})
-    folders: dict[str, list[str]] = {}
+    folders: dict[str, set[str]] = {}
     for place in places:
         if place.query:
             found = "a URL with a query (a signed URL?) cannot be referenced for good"
             raise UsageError(found, feature="usage", url=place.url.partition("?")[0], hint="Use s3://, gs:// or az://.")
         if not any(one.holds(place) for one in old):
-            folders.setdefault(place.root, []).append(place.path.rpartition("/")[0])
+            folders.setdefault(place.root, set()).add(place.path.rpartition("/")[0])
+    wanted = [
+        (root, folder)
+        for root in sorted(folders)
+        for folder in _new_folders(root, folders[root], [one.folder for one in old if one.root == root])
+    ]
     new = [
-        _named(Container(f"{NAME}-{number}".removesuffix("-1"), root, _common_folder(root, folders[root])), known)
-        for number, root in enumerate(sorted(folders), 1)
+        _named(Container(f"{NAME}-{number}".removesuffix("-1"), root, folder), known)
+        for number, (root, folder) in enumerate(wanted, 1)
     ]
     for one in new:
         if one.prefix in (known or {}):
@@ -118,6 +128,18 @@ def _server(store: Any) -> tuple[str, str]:
 def _named(new: Container, known: Mapping[str, icechunk.VirtualChunkContainer] | None) -> Container:
     """A name that follows from the prefix, so that two writers cannot give one name to two prefixes."""
     return replace(new, name=f"{NAME}-{crc32(new.prefix.encode()):08x}") if known else new
+
+
+def _new_folders(root: str, folders: Iterable[str], known: Sequence[str]) -> list[str]:
+    """The folders of new containers below a root: each that lies in no other, or the one above all."""
+    top: list[str] = []
+    for folder in sorted({_common_folder(root, [folder]) for folder in folders}):
+        if not top or not folder.startswith(top[-1]):
+            top.append(folder)
+    if len(known) + len(top) <= MAX_FOLDERS:
+        return top
+    above = _common_folder(root, [folder.rstrip("/") for folder in (*known, *top)])
+    return top if not above and root.startswith("file:") else [above]
 
 
 def _common_folder(root: str, folders: Iterable[str]) -> str:

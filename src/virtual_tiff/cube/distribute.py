@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import icechunk
+import numpy as np
 
 from virtual_tiff.cube.container import Container
 from virtual_tiff.cube.executor import check_executor, run_on
@@ -31,7 +32,13 @@ MAX_SHARES: Final = 64
 
 
 def write_parallel(
-    session: icechunk.Session, tasks: Sequence[Task], containers: Sequence[Container], executor: Any, *, url: str = ""
+    session: icechunk.Session,
+    tasks: Sequence[Task],
+    containers: Sequence[Container],
+    executor: Any,
+    *,
+    url: str = "",
+    on_written: Callable[[int], None] | None = None,
 ) -> None:
     """Write references by the workers of an executor into a session, which is not committed.
 
@@ -52,6 +59,8 @@ def write_parallel(
         See :func:`virtual_tiff.cube.executor.check_executor`.
     url
         The repository, for messages.
+    on_written
+        Called after each share, with the number of its references.
 
     Raises
     ------
@@ -69,12 +78,14 @@ def write_parallel(
     fork = pickle.dumps(insist(session.fork))
     shares = ((fork, [block_of(task, containers) for task in share], url) for share in batches(tasks, limit))
     with contextlib.closing(run_on(executor, write_share, shares)) as forks:
-        for written in forks:
+        for written, references in forks:
             session.merge(pickle.loads(written))  # noqa: S301 (from workers that run what we tell them)
+            if on_written is not None:
+                on_written(references)
 
 
-def write_share(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> bytes:
-    """Write blocks into a fork of a session, in a worker, and return the fork.
+def write_share(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> tuple[bytes, int]:
+    """Write blocks into a fork of a session, in a worker; return the fork, and how many references came in.
 
     Forks travel pickled, so that they are unpickled where an error can be told.
     """
@@ -82,6 +93,6 @@ def write_share(fork: bytes, blocks: Sequence[ReferenceBlock], url: str) -> byte
     try:
         session: icechunk.ForkSession = pickle.loads(fork)  # noqa: S301 (a worker trusts who started it)
         insist(lambda: run(write_blocks(session.store, blocks)))
-        return pickle.dumps(session)
+        return pickle.dumps(session), sum(int(np.count_nonzero(block.lengths)) for block in blocks)
     except icechunk.IcechunkError as error:
         raise translate_icechunk(error, url) from error

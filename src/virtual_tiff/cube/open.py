@@ -18,6 +18,7 @@ from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, translated
 from virtual_tiff.errors import TargetError, UsageError
+from virtual_tiff.pipeline import open_group
 
 _MAX_NAMES = 5
 
@@ -111,9 +112,7 @@ def open_cube(
             run(check_access(store, run(_ledger_group(store, top)), containers, authorized))
     options.setdefault("decode_times", xr.coders.CFDatetimeCoder(time_unit="us"))
     try:
-        dataset: xr.Dataset = xr.open_zarr(
-            store, group=group, consolidated=False, zarr_format=3, chunks=chunks, **options
-        )
+        dataset = open_group(store, group=group, chunks=chunks, **options)
     except FileNotFoundError as error:
         found = f"the repository has no group {group or '/'}"
         raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
@@ -160,14 +159,14 @@ async def _level_group(store: PatientStore, group: str, level: int, place: Locat
 
 
 def containers_in(place: Location) -> Mapping[str, icechunk.VirtualChunkContainer]:
-    """The containers of a repository, by URL prefix.
+    """The containers of a repository, by URL prefix, in the order of these.
 
     Raises
     ------
     TargetError
         ``target-missing`` when no repository is there.
     """
-    return open_existing(place).config.virtual_chunk_containers or {}
+    return dict(sorted((open_existing(place).config.virtual_chunk_containers or {}).items()))
 
 
 def _authorize(
@@ -190,7 +189,9 @@ def _authorize(
 
 def reader_code(place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer], *, group: str = "") -> str:
     """What a reader types who has only icechunk, xarray and the codecs."""
-    calls: dict[str, Call] = {prefix: source_credentials(prefix, one.store) for prefix, one in containers.items()}
+    calls: dict[str, Call] = {
+        prefix: source_credentials(prefix, one.store) for prefix, one in sorted(containers.items())
+    }
     access = "".join(f"        {prefix!r}: {call},\n" for prefix, call in calls.items())
     inside = f"group={group!r}, " if group else ""
     return (

@@ -26,15 +26,17 @@ from virtual_tiff.cube.patient import PatientStore, insist, opened
 from virtual_tiff.cube.recipe import Recipe
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import entries_of, ledger_keys
+from virtual_tiff.cube.stages import OnStage, Stage, counted, tell_stage
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import check_free, is_blank, staged, taken, translated, writing
-from virtual_tiff.cube.write import batches, below, joined, put, tasks_of, write_groups, write_references
+from virtual_tiff.cube.write import Task, batches, below, joined, put, tasks_of, write_groups, write_references
 from virtual_tiff.errors import TargetError, UsageError
 
 BATCH: Final = 2_500_000
 """References per commit, by default; Icechunk holds about 400 bytes of memory for each."""
 
 _MAX_LISTED: Final = 50
+_MAX_ARRAYS: Final = 3
 _TRIES: Final = 5
 
 
@@ -114,6 +116,7 @@ def publish_plan(
     executor: Any = None,
     reading: HeaderOptions | None = None,
     inputs: Mapping[str, Any] | None = None,
+    on_stage: OnStage | None = None,
 ) -> Published:
     """Write a planned cube, so that readers see all of it or nothing.
 
@@ -128,6 +131,8 @@ def publish_plan(
     reading, inputs
         How the headers were read and what inputs are like, so that more files can be appended: see
         :class:`virtual_tiff.cube.recipe.Recipe`. By default as :func:`virtual_tiff.cube.scan.scan` does it.
+    on_stage
+        Called as the work goes on: "check", then "write" and "commit" once for each commit.
 
     Raises
     ------
@@ -141,8 +146,9 @@ def publish_plan(
     place = locate(to)
     check_target(to, group=group, into=into)
     recipe = Recipe.of(plan, reading or _reading(plan.headers), inputs)
-    work = _Work(place, group, below(plan.groups, group), plan, recipe, message, batch, executor)
+    work = _Work(place, group, below(plan.groups, group), plan, recipe, message, batch, executor, on_stage)
     first = next((one.path for one in work.groups if one.arrays), group)
+    tell_stage(on_stage, "check")
     run(settle(plan.headers))
     if into:
         with writing(place):
@@ -159,8 +165,8 @@ def publish_plan(
                 raise taken(place.url)
             snapshot = _commit(work, repository, containers, base)
             _configured(work, staging.storage)
-            config = opened(staging.storage).config
-            code = reader_code(place, config.virtual_chunk_containers or {}, group=first)
+            known = opened(staging.storage).config.virtual_chunk_containers or {}
+            code = reader_code(place, known, group=first)
     return Published(
         url=place.url,
         group=group,
@@ -192,6 +198,7 @@ class _Work:
     message: str | None
     batch: int
     executor: Any
+    on_stage: OnStage | None
 
 
 def _configured(work: _Work, storage: icechunk.Storage) -> tuple[tuple[Container, ...], icechunk.Repository]:
@@ -224,22 +231,39 @@ def _commit(work: _Work, repository: icechunk.Repository, containers: Sequence[C
         Of Icechunk, when the main branch is no longer at `base`; then it stays as it is.
     """
     parts = batches(tasks_of(work.groups), work.batch)
+    counts = [sum(task.references for task in part) for part in parts]
 
     def write(session: icechunk.Session, number: int) -> tuple[str, dict[str, Any]]:
         part = parts[number]
         run(write_plan(session.store, work, structure=number == 0))
-        if work.executor is None:
-            run(write_references(session.store, part, containers))
-        else:
-            write_parallel(session, part, containers, work.executor, url=work.place.url)
+        _write_part(session, work, part, containers, Stage("write", sum(counts[:number]), sum(counts)))
+        tell_stage(work.on_stage, "commit", number, len(parts))
         text = work.message or commit_message(work.plan)
         if len(parts) > 1:
             text = f"Part {number + 1} of {len(parts)}. {text}"
         files = len(work.plan.headers)
-        references = sum(task.references for task in part)
-        return text, {"files": files, "references": references, "sources": files + len(work.plan.unused)}
+        return text, {"files": files, "references": counts[number], "sources": files + len(work.plan.unused)}
 
     return commit_parts(repository, base, len(parts), write)
+
+
+def _write_part(
+    session: icechunk.Session, work: _Work, part: Sequence[Task], containers: Sequence[Container], start: Stage
+) -> None:
+    """Write the references of one commit; what earlier ones wrote is in `start`."""
+    tell_stage(work.on_stage, start.name, start.done, start.total)
+    if work.executor is None:
+        tasks = counted(part, lambda task: task.references, work.on_stage, start)
+        run(write_references(session.store, tasks, containers))
+        return
+    written = start.done
+
+    def note(references: int) -> None:
+        nonlocal written
+        written += references
+        tell_stage(work.on_stage, start.name, written, start.total)
+
+    write_parallel(session, part, containers, work.executor, url=work.place.url, on_written=note)
 
 
 async def write_plan(store: IcechunkStore, work: _Work, *, structure: bool) -> None:
@@ -256,7 +280,10 @@ async def write_plan(store: IcechunkStore, work: _Work, *, structure: bool) -> N
 def commit_message(plan: CubePlan) -> str:
     """What came in, with the names of the files."""
     count = len(plan.headers)
-    head = f"Publish {count} file{'s' if count > 1 else ''}: {plan.describe().replace(chr(10), '; ')}"
+    arrays = plan.describe().splitlines()
+    more = [f"{len(arrays) - _MAX_ARRAYS} more arrays"] if len(arrays) > _MAX_ARRAYS + 1 else []
+    shown = arrays[:_MAX_ARRAYS] if more else arrays
+    head = f"Publish {count} file{'s' if count > 1 else ''}: {'; '.join([*shown, *more])}"
     return "\n".join([head, "", *file_names(plan.headers)])
 
 

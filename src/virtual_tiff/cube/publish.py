@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.assets import AssetChoice
@@ -20,6 +20,7 @@ from virtual_tiff.cube.reading import CONCURRENCY
 from virtual_tiff.cube.results import OnProgress
 from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.select import Bounds, Window
+from virtual_tiff.cube.stages import OnStage, tell_stage
 from virtual_tiff.cube.views import BandAs, OnDuplicate
 from virtual_tiff.cube.vrt import Parts
 from virtual_tiff.errors import UsageError
@@ -64,6 +65,7 @@ def publish(
     retries: int = RETRIES,
     executor: Any = None,
     on_progress: OnProgress | None = None,
+    on_stage: OnStage | None = None,
 ) -> Published:
     """Scan TIFFs, plan their cube, and publish it in an Icechunk repository.
 
@@ -137,7 +139,10 @@ def publish(
         Reads headers and writes references on other processes or machines, see
         :func:`virtual_tiff.cube.executor.check_executor`.
     on_progress
-        Called after each file.
+        Called after each file whose header was read.
+    on_stage
+        Called with what is done next, and how far it has come: "plan", "check", "write" and "commit"; see
+        :class:`virtual_tiff.cube.stages.Stage`.
 
     Raises
     ------
@@ -174,32 +179,26 @@ def publish(
         executor=executor,
     )
     check_target(to, group=group, into=into)
-    made = draft(inputs, request, on_progress=on_progress)
-    return publish_draft(made, to, group=group, into=into, batch=batch, message=message, executor=executor)
+    made = draft(inputs, request, on_progress=on_progress, on_scan=lambda _: tell_stage(on_stage, "plan"))
+    return publish_draft(
+        made, to, group=group, into=into, batch=batch, message=message, executor=executor, on_stage=on_stage
+    )
 
 
-def publish_draft(
-    made: Draft,
-    to: str | os.PathLike[str],
-    *,
-    group: str = "",
-    into: bool = False,
-    batch: int = BATCH,
-    message: str | None = None,
-    executor: Any = None,
-) -> Published:
+class Writing(TypedDict, total=False):
+    """How a plan is written, see :func:`virtual_tiff.cube.persist.publish_plan`."""
+
+    group: str
+    into: bool
+    batch: int
+    message: str | None
+    executor: Any
+    on_stage: OnStage | None
+
+
+def publish_draft(made: Draft, to: str | os.PathLike[str], **writing: Unpack[Writing]) -> Published:
     """Write what :func:`virtual_tiff.cube.draft.draft` has planned; see :func:`publish_plan`."""
     if made.plan is None:
         made.scan.check()
         raise UsageError("there are no files", feature="usage")
-    return publish_plan(
-        made.plan,
-        to,
-        group=group,
-        into=into,
-        batch=batch,
-        message=message,
-        executor=executor,
-        reading=made.reading,
-        inputs=made.inputs,
-    )
+    return publish_plan(made.plan, to, reading=made.reading, inputs=made.inputs, **writing)
