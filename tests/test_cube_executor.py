@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,16 +66,21 @@ def test_a_failure_ends_a_scan_that_is_told_so(tmp_path: Path) -> None:
 class CallsLikeLithops:
     """The two methods of Lithops' FunctionExecutor that are used, with its way of passing arguments by name."""
 
-    def call_async(self, func: Callable[..., Any], data: Mapping[str, Any]) -> concurrent.futures.Future[Any]:
+    def map(
+        self, map_function: Callable[..., Any], map_iterdata: Sequence[Mapping[str, Any]]
+    ) -> list[concurrent.futures.Future[Any]]:
+        return [self._call(map_function, named) for named in map_iterdata]
+
+    def _call(self, function: Callable[..., Any], named: Mapping[str, Any]) -> concurrent.futures.Future[Any]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         try:
-            future.set_result(func(**data))
+            future.set_result(function(**named))
         except Exception as error:  # noqa: BLE001 (it is handed over)
             future.set_exception(error)
         return future
 
-    def get_result(self, future: concurrent.futures.Future[Any]) -> Any:
-        return future.result()
+    def get_result(self, fs: Sequence[concurrent.futures.Future[Any]]) -> list[Any]:
+        return [future.result() for future in fs]
 
 
 def test_executors_with_the_methods_of_lithops(tmp_path: Path) -> None:

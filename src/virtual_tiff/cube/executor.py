@@ -32,8 +32,14 @@ MAX_SHARD: Final = 256
 NO_WORKERS: Final = 120.0
 """Seconds after which a Dask cluster without a single worker is given up."""
 
+MIN_SHARD: Final = 8
+"""Files of one task of a scan at least: a worker reads so many at the same time, and starting a task takes longer."""
+
 _SHARDS: Final = 64
 """Tasks that a scan has at least, where there are so many files."""
+
+_AT_ONCE: Final = 64
+"""Results that are fetched at once from Lithops, which takes a second or two each time."""
 
 _LOOK: Final = 5.0
 """Seconds between two looks at the workers of a cluster, while nothing comes."""
@@ -63,7 +69,7 @@ def check_executor(executor: Any) -> Kind:
             found = "this Dask client is asynchronous"
             raise UsageError(found, feature="usage", hint="Use Client(..., asynchronous=False), from another thread.")
         return "dask"
-    if hasattr(executor, "call_async") and hasattr(executor, "get_result"):
+    if hasattr(executor, "map") and hasattr(executor, "get_result"):
         return "lithops"
     found = f"{type(executor).__name__} is no executor"
     hint = "Use one of concurrent.futures, a Dask client, or a FunctionExecutor of Lithops."
@@ -93,8 +99,8 @@ def run_on[T](executor: Any, function: Callable[..., T], tasks: Iterable[_Task])
     Returns
     -------
     Generator
-        What the calls return, in the order in which they end (with Lithops, in that of the tasks). The tasks are
-        handed over when the first is asked for; when the generator ends early, those that have not begun are cancelled.
+        What the calls return, as they end (with Lithops, some at a time). The tasks are handed over when the first is
+        asked for; when the generator ends early, those that have not begun are cancelled, but for Lithops'.
 
     Raises
     ------
@@ -108,7 +114,7 @@ def run_on[T](executor: Any, function: Callable[..., T], tasks: Iterable[_Task])
     """
     kind = check_executor(executor)
     calls = [(function, task) for task in tasks]
-    return _in_order(executor, calls) if kind == "lithops" else _as_they_end(executor, calls, dask=kind == "dask")
+    return _from_lithops(executor, calls) if kind == "lithops" else _as_they_end(executor, calls, dask=kind == "dask")
 
 
 def _call[T](function: Callable[..., T], task: _Task) -> T:
@@ -153,13 +159,13 @@ def _next(ended: queue.SimpleQueue[int], cluster: Any) -> int:
     raise _worker_error(found, "Start its workers first: client.wait_for_workers(1).")
 
 
-def _in_order[T](executor: Any, calls: Sequence[tuple[Callable[..., T], _Task]]) -> Generator[T]:
+def _from_lithops[T](executor: Any, calls: Sequence[tuple[Callable[..., T], _Task]]) -> Generator[T]:
     with _told():
-        futures = [executor.call_async(_call, {"function": function, "task": task}) for function, task in calls]
-    for future in futures:
+        futures = list(executor.map(_call, [{"function": function, "task": task} for function, task in calls]))
+    for first in range(0, len(futures), _AT_ONCE):
         with _told():
-            result = executor.get_result(future)
-        yield result
+            results = executor.get_result(futures[first : first + _AT_ONCE])
+        yield from results
 
 
 @contextlib.contextmanager
@@ -219,7 +225,7 @@ def scan_shards(
     UsageError
         ``usage`` for what is no executor.
     """
-    size = min(MAX_SHARD, max(1, -(-len(places) // _SHARDS)))
+    size = min(MAX_SHARD, max(MIN_SHARD, -(-len(places) // _SHARDS)))
     urls = [place.url for place in places]
     tasks = [(urls[first : first + size], options, concurrency, retries) for first in range(0, len(urls), size)]
     with contextlib.closing(run_on(executor, read_shard, tasks)) as shards, contextlib.suppress(Stop):
