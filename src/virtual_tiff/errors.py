@@ -27,6 +27,7 @@ FEATURES: Final[dict[str, str]] = {
     "no-ifd": "The file has no image file directory (IFD).",
     "ifd-cycle": "The chain of IFDs or SubIFDs comes back to itself.",
     "bad-tag": "A tag has a type, count or value that TIFF does not allow.",
+    "wrapped-offsets": "A classic TIFF of 4 GiB or more whose 32-bit offsets cannot be completed.",
     "missing-tag": "A tag that is needed to find or decode the pixels is absent.",
     "bad-geometry": "Width, height, tile size or segment counts contradict one another.",
     "bad-time": "A text states no date or time that can be read.",

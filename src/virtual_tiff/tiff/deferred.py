@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from virtual_tiff.errors import FormatError, VirtualTiffError
-from virtual_tiff.tiff.ifd import Ifd, IfdPath, TagMap, TiffFile
+from virtual_tiff.tiff.ifd import Ifd, IfdPath, TagEntry, TagMap, TiffFile
 from virtual_tiff.tiff.protocol import DEFAULT_LIMITS, Limits, Reader, too_much_metadata
+from virtual_tiff.tiff.tags import TYPE_SIZES
 
 
 def load_tags(ifd: Ifd, codes: Collection[int] | None = None, *, limits: Limits = DEFAULT_LIMITS) -> Reader[Ifd]:
@@ -67,6 +68,12 @@ def _loaded(ifd: Ifd, wanted: dict[int, tuple[int, int]], buffers: Iterable[byte
             problems.append(outside(ifd.path, code, offset, nbytes, offset + len(raw)))
     assert isinstance(ifd.tags, TagMap)  # noqa: S101 - nothing else has deferred tags
     return replace(ifd, tags=ifd.tags.filled(values), problems=tuple(problems))
+
+
+def unloaded(entries: Mapping[int, TagEntry], codes: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Return offset and size in bytes of those of the tags whose values have not been read yet."""
+    found = ((code, entries[code]) for code in codes if code in entries)
+    return {code: (at, count * TYPE_SIZES.get(kind, 0)) for code, (kind, count, at, raw) in found if raw is None}
 
 
 def outside(path: IfdPath, code: int, offset: int, nbytes: int, size: int) -> FormatError:

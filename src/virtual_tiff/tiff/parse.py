@@ -19,10 +19,12 @@ from typing import Final, Literal
 import numpy as np
 
 from virtual_tiff.errors import FormatError, LimitError, VirtualTiffError
-from virtual_tiff.tiff.deferred import outside
+from virtual_tiff.tiff import lsm, ndpi
+from virtual_tiff.tiff.deferred import outside, unloaded
 from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, Origin, TagEntry, TagMap, TiffFile
 from virtual_tiff.tiff.protocol import DEFAULT_LIMITS, PREFETCH, Limits, Reader, too_much_metadata
-from virtual_tiff.tiff.tags import TYPE_DTYPES, TYPE_SIZES, Tags
+from virtual_tiff.tiff.tags import TYPE_DTYPES, TYPE_SIZES, Tags, TagType
+from virtual_tiff.tiff.wrapped import GIANT, refuse_wrapped
 
 EAGER_BYTES: Final = 4096
 """Values up to this size are loaded with their IFD; larger ones that are not at hand are deferred."""
@@ -37,19 +39,19 @@ _MIN_PREFETCH: Final = 64
 _MAX_ENTRIES: Final = 65535
 _ENTRY_COST, _IFD_COST, _PROBLEM_COST = 192, 1024, 1024  # memory of the Python objects, roughly, in bytes
 _GHOST: Final = b"GDAL_STRUCTURAL_METADATA_SIZE="
-_WRAPPED: Final = {Tags.NDPIFormat: "Hamamatsu NDPI", Tags.LSMInfo: "Zeiss LSM"}
 _INTEGER_CODES: Final = frozenset({3, 4, 9, 13, 16, 17, 18})
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How numbers and IFDs are written: one of four, by byte order and classic or BigTIFF."""
+    """How numbers and IFDs are written: one of four, by byte order and classic or BigTIFF, or that of large NDPI."""
 
     byte_order: ByteOrder
     bigtiff: bool
     counter: Struct
     entry: Struct
     pointer: Struct
+    ndpi: bool = False
 
     @classmethod
     def of(cls, byte_order: ByteOrder, *, bigtiff: bool) -> _Form:
@@ -64,6 +66,9 @@ _FORMS: Final = {
     b"II+\0": _Form.of("little", bigtiff=True),
     b"MM\0+": _Form.of("big", bigtiff=True),
 }
+_LARGE_NDPI: Final = _Form(
+    "little", bigtiff=False, counter=ndpi.COUNTER, entry=ndpi.ENTRY, pointer=ndpi.POINTER, ndpi=True
+)
 
 
 @dataclass(slots=True)
@@ -99,13 +104,14 @@ def parse_tiff(
     limits
         Bounds against hostile files.
     last
-        Stop the main chain after the IFD with this index.
+        Stop the main chain after the IFD with this index. In vain for LSM files of 4 GiB and more, whose
+        offsets are only known from all IFDs.
 
     Raises
     ------
     FormatError
-        ``not-a-tiff``, ``truncated``, ``no-ifd``, or the damage of the first IFD when there is no readable
-        one.
+        ``not-a-tiff``, ``truncated``, ``no-ifd``, ``wrapped-offsets``, or the damage of the first IFD when
+        there is no readable one.
     LimitError
         ``limit-ifds``, ``limit-metadata-bytes``.
     """
@@ -114,6 +120,9 @@ def parse_tiff(
     size = len(head) if origin.size is None and len(head) < prefetch else origin.size
     try:
         form, first = _read_header(head)
+        if form is _FORMS[b"II*\0"] and size is not None and size >= GIANT:
+            slide = yield from ndpi.first_ifd(head, size)
+            form, first = (form, first) if slide is None else (_LARGE_NDPI, slide)
         parser = _Parser(form, head, size, limits)
         drafts = yield from parser.main_chain(first, last)
     except VirtualTiffError as error:
@@ -175,6 +184,7 @@ class _Parser:
         self.size = size
         self.limits = limits
         self.complete = True
+        self.lsm = False
         self.problems: list[VirtualTiffError] = []
         self._budget = limits.max_metadata_bytes
         self._seen: set[int] = set()
@@ -204,10 +214,13 @@ class _Parser:
                 break
             drafts.append(draft)
             offset = draft.following
+            last = None if self.lsm else last
         self._ahead.clear()
         if not drafts:
             raise self.problems[0]
         yield from self._level(drafts)
+        if self.form.ndpi or self.lsm:
+            yield from self._complete_offsets(drafts)
         return drafts
 
     def all_problems(self, drafts: list[_Draft]) -> Iterable[VirtualTiffError]:
@@ -272,15 +285,16 @@ class _Parser:
             self._problem(FormatError(found, feature="bad-tag", ifd=path))
             return None
         table_end = first + count * form.entry.size
-        if table_end + form.pointer.size > len(buffer):
+        tail = ndpi.tail_bytes(count) if form.ndpi else form.pointer.size
+        if table_end + tail > len(buffer):
             if self.size is not None and base + table_end > self.size:
                 self._problem(self._cut_off(path, offset))
                 return None
-            (buffer,) = yield [(offset, base + table_end + form.pointer.size)]
+            (buffer,) = yield [(offset, base + table_end + tail)]
             table_end += base - offset
             first += base - offset
             base = offset
-            if table_end > len(buffer):
+            if table_end + (tail if form.ndpi else 0) > len(buffer):
                 self._problem(self._cut_off(path, offset))
                 return None
         draft = _Draft(path, offset)
@@ -294,13 +308,28 @@ class _Parser:
         return draft
 
     def _refuse_wrapped(self, draft: _Draft) -> None:
-        """Refuse files that outgrow their 32-bit offsets in ways of their own: they would give other pixels."""
-        if self.form.bigtiff or (self.size is not None and self.size < 2**32):
+        """Recognise LSM files of 4 GiB and more; refuse what else has offsets that are written otherwise."""
+        form = self.form
+        if form.bigtiff or form.ndpi or (self.size is not None and self.size < GIANT):
             return
-        for tag, kind in _WRAPPED.items():
-            if tag in draft.entries:
-                found = f"a {kind} file of 4 GiB or more, whose offsets are not written as TIFF says"
-                raise FormatError(found, feature="not-a-tiff", ifd=draft.path, tag=tag)
+        if draft.path == (0,) and self.size is not None and form.byte_order == "little":
+            self.lsm = Tags.LSMInfo in draft.entries
+        refuse_wrapped(draft.entries.keys() - {Tags.LSMInfo if self.lsm else 0}, draft.path, self.size)
+
+    def _complete_offsets(self, drafts: list[_Draft]) -> Reader[None]:
+        """Complete offsets of strips and tiles that stand in arrays without their high halves."""
+        for draft in drafts:
+            codes = lsm.NEEDED if self.lsm else ndpi.halves(draft.entries)
+            draft.wanted = unloaded(draft.entries, codes)
+            self._charge(sum(nbytes for _, nbytes in draft.wanted.values()))
+        yield from self._load_wanted(drafts)
+        if self.lsm and self.size is not None:
+            lsm.unwrap([draft.entries for draft in drafts], self.size)
+            return
+        for draft in drafts:
+            for problem in ndpi.complete(draft.entries, draft.path):
+                self._problem(problem, draft)
+            yield from self._complete_offsets(draft.children)
 
     def _cut_off(self, path: IfdPath, offset: int) -> FormatError:
         found = f"the file ends inside of the IFD at {offset}"
@@ -309,15 +338,17 @@ class _Parser:
     def _entries(self, draft: _Draft, buffer: bytes, base: int, first: int, table_end: int) -> None:
         """Read the entries of an IFD; values that stand in the buffer or in the head are taken at once."""
         form, head = self.form, self.head
-        entries, order, width = draft.entries, form.byte_order, form.pointer.size
+        entries, order, slide = draft.entries, form.byte_order, form.ndpi
+        width = 4 if slide else form.pointer.size
         sizes, head_end, buffer_end = TYPE_SIZES, len(head), base + len(buffer)
         place = base + first + form.entry.size - width
-        for code, kind, count, value in form.entry.iter_unpack(buffer[first:table_end]):
+        table = ndpi.rows(buffer, first, table_end) if slide else form.entry.iter_unpack(buffer[first:table_end])
+        for code, kind, count, value in table:
             nbytes = sizes.get(kind, 0) * count
             if code in entries:
                 found = "the tag appears more than once; the first one counts"
                 self._problem(FormatError(found, feature="bad-tag", ifd=draft.path, tag=code), draft)
-            elif nbytes <= width:
+            elif nbytes <= width and not (slide and kind == TagType.ASCII):
                 entries[code] = (kind, count, place, value[:nbytes] if kind in sizes else value)
             else:
                 offset = int.from_bytes(value, order)
@@ -331,6 +362,8 @@ class _Parser:
                 else:
                     self._distant(draft, code, (kind, count, offset, None), nbytes)
             place += form.entry.size
+        if slide:
+            ndpi.widen(entries, buffer, first, table_end)
 
     def _distant(self, draft: _Draft, code: int, entry: TagEntry, nbytes: int) -> None:
         """Note a value that is not at hand: to be fetched, deferred, or damaged."""

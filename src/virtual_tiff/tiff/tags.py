@@ -409,6 +409,8 @@ class Tags(IntEnum):
     JXLDistance = 52553, _FLOAT, "DNG"
     JXLEffort = 52554, _LONG, "DNG"
     JXLDecodeSpeed = 52555, _LONG, "DNG"
+    NDPIOffsetHighBytes = 65324, _ANY, "Hamamatsu NDPI"
+    NDPIByteCountHighBytes = 65325, _ANY, "Hamamatsu NDPI"
     NDPIFormat = 65420, _ANY, "Hamamatsu NDPI"
     NDPISourceLens = 65421, _ANY, "Hamamatsu NDPI"
     NDPIXOffset = 65422, _ANY, "Hamamatsu NDPI"

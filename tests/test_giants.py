@@ -1,0 +1,421 @@
+"""NDPI and LSM files of 4 GiB and more, whose offsets do not fit into classic TIFF; tifffile is the oracle."""
+
+from __future__ import annotations
+
+import random
+import struct
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+import zarr
+from obspec_utils.registry import ObjectStoreRegistry
+from obstore.store import LocalStore
+
+from tests.giants import GIB, WRAP, Page, Strip, lsm_info, slide_tags, write_lsm, write_ndpi
+from tests.servers import Web
+from tests.tiffbytes import Entry
+from virtual_tiff import FormatError, VirtualTIFF, VirtualTiffError, open_tiff
+from virtual_tiff.tiff.ifd import TiffFile
+from virtual_tiff.tiff.protocol import Limits
+from virtual_tiff.tiff.source import Source, read_tiff
+from virtual_tiff.tiff.tags import Tags, TagType
+
+type Pixels = npt.NDArray[np.uint8]
+
+DRAW = np.random.default_rng(5)
+
+
+def noise(*shape: int) -> Pixels:
+    return DRAW.integers(0, 256, shape, np.uint8)
+
+
+def header_of(path: Path, **options: Any) -> TiffFile:
+    return read_tiff(Source(LocalStore(path.parent), path.name, path.as_uri()), **options)
+
+
+def pixels_of(path: Path, ifd: int) -> Pixels:
+    store = VirtualTIFF(ifd=ifd)(path.as_uri(), ObjectStoreRegistry({"file://": LocalStore()}))
+    array = zarr.open_group(store, mode="r", zarr_format=3)["band_data"]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array[...])
+
+
+def refusal(path: Path, ifd: int = 0) -> VirtualTiffError:
+    with pytest.raises(VirtualTiffError) as caught:
+        pixels_of(path, ifd)
+    return caught.value
+
+
+def assert_as_tifffile(path: Path) -> None:
+    """Every page is what tifffile reads; bands come first with us."""
+    with tifffile.TiffFile(path) as theirs:
+        assert len(theirs.pages) == len(header_of(path).ifds)
+        for number, page in enumerate(theirs.pages):
+            pixels = pixels_of(path, number)
+            expected = page.asarray()
+            if expected.ndim == 3 and expected.shape != pixels.shape:
+                expected = np.moveaxis(expected, -1, 0)
+            np.testing.assert_array_equal(pixels.reshape(expected.shape), expected)
+
+
+def assert_sparse(path: Path) -> None:
+    assert path.stat().st_size >= WRAP
+    assert path.stat().st_blocks * 512 < 8 << 20
+
+
+# ---- NDPI
+
+
+def slide(path: Path) -> Path:
+    """A slide of 9 GiB: pages with pixels, values and IFDs below and above of 4 and of 8 GiB."""
+    colors = noise(40, 48, 3)
+    stream = bytes(imagecodecs.jpeg8_encode(colors, 90, colorspace="rgb", outcolorspace="ycbcr", subsampling="444"))
+    jpeg = slide_tags(48, 40, 3, compression=7, photometric=6)
+    return write_ndpi(
+        path,
+        [
+            Page([*jpeg, Entry(Tags.YCbCrSubSampling, 3, [1, 1])], [stream], [5 * GIB + 12], 6 * GIB),
+            Page(slide_tags(30, 20), [noise(600).tobytes()], [100], 500_000),
+            Page(slide_tags(31, 21), [noise(651).tobytes()], [8 * GIB + 77], 8 * GIB + 10_000),
+            Page(slide_tags(5, 4), [noise(20).tobytes()], [WRAP - 10], 9 * GIB),
+        ],
+    )
+
+
+@pytest.mark.parametrize("name", ["a.ndpi", "b.NDPI"])
+def test_ndpi_is_read_as_tifffile_reads_it(tmp_path: Path, name: str) -> None:
+    path = slide(tmp_path / name)
+    assert_sparse(path)
+    assert_as_tifffile(path)
+    header = header_of(path)
+    assert header.problems == ()
+    assert not header.bigtiff
+    for ifd in header.ifds:
+        assert ifd.problems == ()
+        assert ifd.text(Tags.Make) == "Hamamatsu"
+        assert ifd.text(Tags.Model) == "C1"  # short, and yet outside of its entry
+        assert ifd.integer(Tags.NDPIXOffset, 0) == -1234567
+    assert header.ifds[0].tags[Tags.StripOffsets].type == TagType.LONG8
+    assert header.ifds[1].tags[Tags.StripOffsets].type == TagType.LONG
+    assert len(header_of(path, last=1).ifds) == 2
+
+
+def test_the_suffix_does_not_decide(tmp_path: Path) -> None:
+    path = slide(tmp_path / "a.tif")
+    first = pixels_of(path, 2)
+    path.rename(tmp_path / "a.ndpi")
+    np.testing.assert_array_equal(first.reshape(21, 31), tifffile.imread(tmp_path / "a.ndpi", key=2))
+
+
+def test_ndpi_over_http(web: Web) -> None:
+    path = slide(web.root / "a.ndpi")
+    for number in (0, 2):
+        ours = open_tiff(f"{web.url}a.ndpi", ifd=number, mask_and_scale=False)["band_data"].to_numpy()
+        np.testing.assert_array_equal(ours, pixels_of(path, number).reshape(ours.shape))
+
+
+def test_ndpi_of_less_than_4_gib_reads_as_before(tmp_path: Path) -> None:
+    pages = [
+        Page(slide_tags(30, 20), [noise(600).tobytes()], [100], 5000),
+        Page(slide_tags(9, 5), [noise(45).tobytes()], [6000], 7000),
+    ]
+    small = write_ndpi(tmp_path / "small.ndpi", pages)
+    assert_as_tifffile(small)
+    large = write_ndpi(tmp_path / "large.ndpi", pages, size=WRAP)
+    assert_as_tifffile(large)
+    just = write_ndpi(tmp_path / "just.ndpi", pages, size=WRAP - 1)
+    for number in (0, 1):
+        np.testing.assert_array_equal(pixels_of(small, number), pixels_of(large, number))
+        np.testing.assert_array_equal(pixels_of(small, number), pixels_of(just, number))
+
+
+def test_ndpi_with_many_strips(tmp_path: Path) -> None:
+    """Their high halves stand in a tag of Hamamatsu's own, which Bio-Formats reads and tifffile does not."""
+    pixels = noise(24, 10)
+    entries = [e for e in slide_tags(10, 24) if e.code != Tags.RowsPerStrip]
+    strips = [pixels[row : row + 1].tobytes() for row in range(24)]
+    places = [100 + 20 * n + (n % 3) * WRAP for n in range(24)]
+    page = Page([*entries, Entry(Tags.RowsPerStrip, 4, [1])], strips, places, 9 * GIB)
+    path = write_ndpi(tmp_path / "a.ndpi", [page])
+    np.testing.assert_array_equal(pixels_of(path, 0).reshape(24, 10), pixels)
+    replace_code(path, Tags.NDPIOffsetHighBytes, 65433, header_of(path).ifds[0].offset)
+    error = refusal(path)
+    assert (error.feature, error.tag) == ("wrapped-offsets", Tags.StripOffsets)
+
+
+def replace_code(path: Path, old: int, new: int, ifd: int) -> None:
+    """Rename a tag of type LONG in the IFD at an offset."""
+    with path.open("r+b") as file:
+        file.seek(ifd)
+        place = ifd + file.read(4096).index(struct.pack("<HH", old, 4))
+        file.seek(place)
+        file.write(struct.pack("<H", new))
+
+
+def test_a_classic_tiff_of_more_than_4_gib_is_no_ndpi(tmp_path: Path) -> None:
+    """Whatever follows its header, which NDPI takes for the high half of the first offset."""
+    path = tmp_path / "a.tif"
+    pixels = noise(16, 16)
+    for high in (0, 1, 2, 2**32 - 1):
+        tifffile.imwrite(path, pixels, rowsperstrip=16, metadata=None, bigtiff=False)
+        data = bytearray(path.read_bytes())
+        at = len(data)
+        offset = int.from_bytes(data[4:8], "little")
+        data += data[offset : offset + 1000]
+        data[4:12] = struct.pack("<II", at, high)
+        with path.open("wb") as file:
+            file.write(data)
+            file.truncate(9 * GIB)
+        with tifffile.TiffFile(path) as theirs:
+            expected = theirs.pages[0].asarray()
+        np.testing.assert_array_equal(pixels_of(path, 0).reshape(16, 16), expected)
+
+
+def test_ndpi_whose_high_halves_are_missing_is_refused(tmp_path: Path) -> None:
+    path = slide(tmp_path / "a.ndpi")
+    with path.open("r+b") as file:
+        (offset,) = struct.unpack("<4xQ", file.read(12))
+        file.seek(offset)
+        (count,) = struct.unpack("<H", file.read(2))
+        file.seek(offset + 2 + 12 * count + 8)
+        file.write(b"\x07\0\0\0" * count)
+    error = refusal(path)
+    assert isinstance(error, FormatError)
+    assert error.feature == "wrapped-offsets"
+
+
+def test_ndpi_that_ends_inside_of_an_ifd(tmp_path: Path) -> None:
+    path = slide(tmp_path / "a.ndpi")
+    size = path.stat().st_size
+    for cut in (1, 9, 40, 60, 200, 300):
+        with path.open("r+b") as file:
+            file.truncate(size - cut)
+        header = header_of(path)
+        assert [problem.feature for problem in header.problems] == ["truncated"]
+        assert len(header.ifds) == 3
+    with path.open("r+b") as file:
+        file.truncate(6 * GIB + 100)
+    assert refusal(path).feature in ("truncated", "bad-tag")
+
+
+# ---- LSM
+
+
+def strips_of(pixels: Pixels, at: int) -> list[Strip]:
+    """One strip per channel, behind one another: tifffile takes that for granted."""
+    return [Strip(at + channel * plane.size, plane.tobytes()) for channel, plane in enumerate(pixels)]
+
+
+def recording(
+    *, times: int = 1, positions: int = 1, tiles: int = 1, inner: int = 1, thumbnails_first: bool = False, step: int
+) -> tuple[list[tuple[Pixels, list[Strip]]], int]:
+    """Pages in the order of the IFDs, their strips in that of the recording, and the end of the last one."""
+    at = 5_000_000
+    placed: dict[tuple[int, ...], list[tuple[Pixels, list[Strip]]]] = {}
+    for time in range(times):
+        for position in range(positions):
+            for tile in range(tiles):
+                for index in range(inner):
+                    pair: list[tuple[Pixels, list[Strip]]] = []
+                    for shape in ((3, 3, 4), (3, 6, 8))[:: 1 if thumbnails_first else -1]:
+                        pixels = noise(*shape)
+                        pair.append((pixels, strips_of(pixels, at)))
+                        at += step // 2
+                    placed[tile, position, time, index] = pair[::-1] if thumbnails_first else pair
+    return [page for _, pair in sorted(placed.items(), key=lambda item: item[0]) for page in pair], at
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        {"times": 7},
+        {"positions": 7},
+        {"tiles": 7},
+        {"inner": 7},
+        {"inner": 7, "thumbnails_first": True},
+        {"times": 3, "positions": 3},
+        {"times": 3, "tiles": 2, "thumbnails_first": True},
+        {"positions": 2, "tiles": 3, "inner": 2},
+        {"times": 2, "positions": 2, "tiles": 2, "inner": 2},
+    ],
+    ids=str,
+)
+def test_lsm_is_read_as_tifffile_reads_it(tmp_path: Path, dims: dict[str, Any]) -> None:
+    pages, end = recording(**dims, step=int(1.7 * GIB))
+    info = lsm_info(*(dims.get(name, 1) for name in ("times", "positions", "tiles")))
+    path = write_lsm(tmp_path / "a.lsm", pages, size=end, info=info)
+    assert_sparse(path)
+    assert end > 2 * WRAP
+    assert_as_tifffile(path)
+    for number, (pixels, strips) in enumerate(pages):
+        np.testing.assert_array_equal(pixels_of(path, number).reshape(pixels.shape), pixels)
+        offsets = header_of(path).ifds[number].integers(Tags.StripOffsets)
+        assert offsets is not None
+        assert offsets.tolist() == [strip.at for strip in strips]
+
+
+def test_lsm_offsets_may_wrap_between_the_strips_of_an_image(tmp_path: Path) -> None:
+    pages = []
+    for number, at in enumerate([5_000_000, 6_000_000, WRAP - 50, WRAP + 200, 2 * WRAP - 97, 2 * WRAP + 300]):
+        pixels = noise(3, 3, 4) if number % 2 else noise(3, 6, 8)
+        pages.append((pixels, strips_of(pixels, at)))
+    path = write_lsm(tmp_path / "a.lsm", pages, size=2 * WRAP + 400, info=lsm_info())
+    assert_as_tifffile(path)
+    for number, (pixels, _) in enumerate(pages):
+        np.testing.assert_array_equal(pixels_of(path, number), pixels)
+
+
+def test_lsm_of_compressed_strips(tmp_path: Path) -> None:
+    """Their byte counts are those of the samples, and noise takes more in LZW."""
+    pages: list[tuple[Pixels, list[Strip]]] = []
+    at = 5_000_000
+    for number in range(8):
+        pixels = noise(3, 16, 24) if number % 2 == 0 else noise(3, 3, 4)
+        strips = []
+        for plane in pixels:
+            raw = plane.tobytes() if number % 2 else imagecodecs.lzw_encode(plane.tobytes())
+            strips.append(Strip(at, bytes(raw)))
+            at += len(raw)
+        pages.append((pixels, strips))
+        at += number % 2 * 2 * GIB  # tifffile reads on to where the thumbnail begins
+    path = write_lsm(tmp_path / "a.lsm", pages, size=at, info=lsm_info(4), compression=5)
+    assert min(len(strip.raw) for _, strips in pages[::2] for strip in strips) > 16 * 24
+    assert_as_tifffile(path)
+
+
+def test_lsm_over_http(web: Web) -> None:
+    pages, end = recording(inner=4, step=2 * GIB)
+    write_lsm(web.root / "a.lsm", pages, size=end, info=lsm_info())
+    for number in (0, 7):
+        ours = open_tiff(f"{web.url}a.lsm", ifd=number, mask_and_scale=False)["band_data"].to_numpy()
+        np.testing.assert_array_equal(ours, pages[number][0])
+
+
+def test_lsm_of_less_than_4_gib_is_not_unwrapped(tmp_path: Path) -> None:
+    pages, end = recording(inner=2, step=GIB)
+    pages = [pages[2], pages[1], pages[0], pages[3]]
+    for size in (WRAP - 1, end):
+        path = write_lsm(tmp_path / "a.lsm", pages, size=size, info=lsm_info())
+        assert_as_tifffile(path)
+    path = write_lsm(tmp_path / "a.lsm", pages, size=WRAP, info=lsm_info())
+    assert refusal(path).feature == "wrapped-offsets"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("order", "its last strip would lie at"),
+        ("gap", "its last strip would lie at"),
+        ("odd", "no pairs"),
+        ("magic", "damaged"),
+        ("counts", "3 tiles of 2 positions"),
+        ("offsets", "where their strips are"),
+    ],
+)
+def test_lsm_that_cannot_be_unwrapped_is_refused(tmp_path: Path, change: str, reason: str) -> None:
+    pages, end = recording(inner=4, step=2 * GIB)
+    info = lsm_info()
+    if change == "order":
+        pages[2:6] = pages[4:6] + pages[2:4]
+    elif change == "gap":
+        end += WRAP
+    elif change == "odd":
+        pages = pages[:-1]
+    elif change == "magic":
+        info = bytes(512)
+    elif change == "counts":
+        info = lsm_info(1, 2, 3)
+    elif change == "offsets":
+        info += b"x"
+    path = write_lsm(tmp_path / "a.lsm", pages, size=end, info=info)
+    if change == "offsets":
+        replace_code(path, Tags.StripOffsets, 65433, header_of(path).ifds[4].offset)
+    error = refusal(path)
+    assert error.feature == "wrapped-offsets"
+    assert reason in error.found
+
+
+def test_lsm_that_was_not_written_to_its_end(tmp_path: Path) -> None:
+    pages, end = recording(inner=5, step=2 * GIB)
+    pages[6:] = [(pixels, [Strip(0, b"")] * 3) for pixels, _ in pages[6:]]
+    path = write_lsm(tmp_path / "a.lsm", pages, size=end, info=lsm_info())
+    with path.open("r+b") as file:  # the builder has written nothing over the header
+        assert file.read(4) == b"II*\0"
+    for number in range(6):
+        np.testing.assert_array_equal(pixels_of(path, number), pages[number][0])
+    assert not pixels_of(path, 8).any()
+
+
+def test_a_file_of_unknown_size_is_not_guessed_at(tmp_path: Path) -> None:
+    class Sizeless:
+        def get_range(self, path: str, *, start: int, end: int) -> bytes:
+            with (tmp_path / path).open("rb") as file:
+                file.seek(start)
+                return file.read(end - start)
+
+    slide(tmp_path / "a.ndpi")
+    pages, end = recording(inner=4, step=2 * GIB)
+    write_lsm(tmp_path / "a.lsm", pages, size=end, info=lsm_info())
+    with pytest.raises(FormatError, match=r"Zeiss LSM file whose size is not known.*wrapped-offsets"):
+        read_tiff(Source(Sizeless(), "a.lsm", "x://a.lsm"))
+    with pytest.raises(FormatError):
+        read_tiff(Source(Sizeless(), "a.ndpi", "x://a.ndpi"))
+
+
+# ---- damage
+
+
+def mutants(path: Path, places: list[int], seed: int) -> Iterator[None]:
+    """Change a few bytes near the places, one mutant after another, and put them back."""
+    draw = random.Random(seed)
+    with path.open("r+b", buffering=0) as file:
+        for _ in range(40):
+            kept = []
+            for _ in range(draw.choice((1, 2, 4))):
+                place = draw.choice(places) + draw.randrange(400)
+                file.seek(place)
+                kept.append((place, file.read(1)))
+                file.seek(place)
+                file.write(bytes([draw.choice((0, 1, 2, 127, 255, draw.randrange(256)))]))
+            yield
+            for place, octet in reversed(kept):
+                file.seek(place)
+                file.write(octet)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", ["ndpi", "lsm"])
+def test_damaged_headers_raise_only_our_errors(tmp_path: Path, kind: str, seed: int) -> None:
+    if kind == "ndpi":
+        path = slide(tmp_path / "a.ndpi")
+    else:
+        pages, end = recording(times=3, positions=3, step=int(1.7 * GIB))
+        path = write_lsm(tmp_path / "a.lsm", pages, size=end, info=lsm_info(3, 3))
+    places = [ifd.offset for ifd in header_of(path).ifds] + [0]
+    outcomes = set()
+    for _ in mutants(path, places, seed):
+        for number in (0, 2):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    store = VirtualTIFF(ifd=number)(path.as_uri(), ObjectStoreRegistry({"file://": LocalStore()}))
+                assert zarr.open_group(store, mode="r", zarr_format=3)
+                outcomes.add("parsed")
+            except VirtualTiffError as error:
+                outcomes.add(error.feature)
+    assert "parsed" in outcomes
+    assert len(outcomes) > 2
+
+
+def test_limits_hold(tmp_path: Path) -> None:
+    path = slide(tmp_path / "a.ndpi")
+    source = Source(LocalStore(path.parent), path.name, path.as_uri(), limits=Limits(max_ifds=3))
+    with pytest.raises(VirtualTiffError, match="limit-ifds"):
+        read_tiff(source)
