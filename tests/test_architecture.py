@@ -78,7 +78,7 @@ MAY_IMPORT = {
     "geo": {"pyramid", "tiff", "errors"},
     "pyramid": {"tiff", "errors"},
     "group": BELOW_GROUP,
-    "manifest": BELOW_MANIFEST,
+    "manifest": BELOW_MANIFEST | {"codecs.core"},  # arrays that are opened are told how to decode
     "reader": BELOW_MANIFEST | {"codecs"},
     "references": BELOW_MANIFEST | {"manifest"},
     "cube": BELOW_MANIFEST | {"manifest"},
@@ -110,7 +110,10 @@ GUESTS = {
 }
 """Imported package -> the rooms, or single modules, that may import it."""
 
-ZARR_FOR_CODECS = {"zarr.abc.codec", "zarr.core.array_spec", "zarr.core.buffer", "zarr.core.common"}
+ZARR_FOR_CODECS = {
+    *("zarr.abc.codec", "zarr.core.array_spec", "zarr.core.buffer", "zarr.core.common"),
+    *("zarr.codecs", "zarr.core.config", "zarr.registry"),  # which importing the others loads too
+}
 """A consumer of a published store pays for what the codecs import: the base classes and nothing more."""
 
 RESERVED: frozenset[str] = frozenset({"fill-order"})

@@ -16,7 +16,7 @@ from virtual_tiff.errors import UsageError
 from virtual_tiff.group import ImageOptions, VirtualGroup, image_group
 from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.parser import VirtualTIFF
-from virtual_tiff.pipeline import LocalEntrypoint
+from virtual_tiff.pipeline import FastEntrypoint, open_group
 from virtual_tiff.sidecar import whole_image
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
 from virtual_tiff.tiff.source import Source, read_tiff
@@ -33,7 +33,7 @@ class OpenedTiff:
     def dataset(self, group: VirtualGroup, **options: Any) -> xr.Dataset:
         """Open a group of virtual arrays; `options` are those of :func:`xarray.open_dataset`."""
         store: Any = PyramidStore(manifest_group(group), registry=self.registry)
-        return xr.open_dataset(store, engine=LocalEntrypoint, consolidated=False, zarr_format=3, **options)
+        return open_group(store, **options)
 
 
 def open_headers(url: str | os.PathLike[str], store: Any = None) -> OpenedTiff:
@@ -152,7 +152,7 @@ def open_pyramid(
     manifest_store = parser(located, registry)
     return xr.open_datatree(
         manifest_store,  # type: ignore[arg-type]
-        engine=LocalEntrypoint,
+        engine=FastEntrypoint,
         consolidated=False,
         zarr_format=3,
         mask_and_scale=mask_and_scale,

@@ -1,9 +1,12 @@
-"""Local files through xarray by zarr's fused pipeline, which reads and decodes each chunk in one step of a thread.
+"""Arrays that are opened through xarray here are read as fast as zarr can; all others as zarr is configured.
 
-Its default pipeline hands every chunk from task to task and thread to thread, which takes about as long as decoding a
-small tile. The pipeline is set on the arrays that are opened here, and nowhere else: zarr's configuration stays as it
-is, and where it names another pipeline, that one is used. Chunks behind a network keep the default too: the fused
-pipeline would hold all of them in memory until the last has come.
+Local files are read by zarr's fused pipeline, which reads and decodes each chunk in one step of a thread: the default
+one hands every chunk from task to task and thread to thread, which takes about as long as decoding a small tile. Chunks
+behind a network keep the default: the fused pipeline would hold all of them in memory until the last has come. Of
+published cubes, Deflate and ZSTD are decoded by our kernels, though their metadata names zarr's codecs.
+
+All this is set on the arrays that are opened here, and nowhere else: zarr's configuration stays as it is, and where it
+names another pipeline, that one is used, with its codecs.
 """
 
 from __future__ import annotations
@@ -19,10 +22,16 @@ from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from virtual_tiff.codecs.config import CODEC_NAME
+from virtual_tiff.codecs.core import with_own_decoders
 from virtual_tiff.store import RangeStore
 
 
-class LocalEntrypoint(ZarrBackendEntrypoint):
+def open_group(store: Any, **options: Any) -> xr.Dataset:
+    """Open a group of arrays of Zarr v3; `options` are those of :func:`xarray.open_zarr`."""
+    return xr.open_dataset(store, engine=FastEntrypoint, consolidated=False, zarr_format=3, **options)
+
+
+class FastEntrypoint(ZarrBackendEntrypoint):
     """xarray's own engine for Zarr, but that it sets the pipeline of the arrays that it opens."""
 
     def open_dataset(self, filename_or_obj: Any, *, store: Any = None, group: str | None = None, **options: Any) -> Any:
@@ -52,21 +61,24 @@ class _Members(ZarrStore):
     def open_store_variable(self, name: str) -> xr.Variable:
         array = self.members.get(name)
         if isinstance(array, Array):
-            set_fused_pipeline(array)
+            set_fast_pipeline(array)
         variable: xr.Variable = super().open_store_variable(name)  # type: ignore[no-untyped-call]
         return variable
 
 
-def set_fused_pipeline(array: Array[Any]) -> None:
-    """Let an array of segments be read by the fused pipeline, if they are in local files and zarr's default is set."""
+def set_fast_pipeline(array: Array[Any]) -> None:
+    """Let an array be read by the fused pipeline or by our decoders, where that is faster and zarr's default is set."""
     opened = array.async_array
     metadata = opened.metadata
     if type(opened.codec_pipeline) is not BatchedCodecPipeline or not isinstance(metadata, ArrayV3Metadata):
         return
-    if metadata.codecs[-1].to_dict()["name"] != CODEC_NAME:  # a coordinate, which is inlined
-        return
-    if not (isinstance(array.store, RangeStore) and array.store.is_local):
-        return
+    kind: type[BatchedCodecPipeline | FusedCodecPipeline] = BatchedCodecPipeline
+    codecs = with_own_decoders(metadata.codecs)
+    if codecs is None:
+        # of a coordinate the last codec is another: it is inlined
+        if metadata.codecs[-1].to_dict()["name"] != CODEC_NAME or not _is_local(array):
+            return
+        kind, codecs = FusedCodecPipeline, metadata.codecs
     # as zarr's create_codec_pipeline does: the shape is not used, and rectilinear grids have none
     spec = ArraySpec(
         shape=(1,) * len(metadata.shape),
@@ -75,5 +87,8 @@ def set_fused_pipeline(array: Array[Any]) -> None:
         config=ArrayConfig.from_dict({}),
         prototype=default_buffer_prototype(),
     )
-    fused = FusedCodecPipeline.from_codecs(metadata.codecs).evolve_from_array_spec(spec)
-    object.__setattr__(opened, "codec_pipeline", fused)
+    object.__setattr__(opened, "codec_pipeline", kind.from_codecs(codecs).evolve_from_array_spec(spec))
+
+
+def _is_local(array: Array[Any]) -> bool:
+    return isinstance(array.store, RangeStore) and array.store.is_local

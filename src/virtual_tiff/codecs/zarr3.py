@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Self
 
-from zarr.abc.codec import BytesBytesCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
 from zarr.core.common import JSON
 
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
-from virtual_tiff.codecs.jobs import call_in_thread
+from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
 
-_INLINE: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys((5, 8, 32946, 50000), 1 << 17)}
-_INLINE_OTHERS: Final = 1 << 16
+_SHORT: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys((5, 8, 32946, 50000), 1 << 17)}
+_SHORT_OTHERS: Final = 1 << 16
 """Decoded bytes, by compression, up to which decoding takes about as long as handing it to another thread."""
 
 
 @dataclass(frozen=True)
-class Segment(BytesBytesCodec):
+class Segment(PromptCodec):
     """Decode TIFF segments.
 
     Implements zarr's asynchronous and synchronous protocols; the fused pipeline uses the latter.
@@ -67,18 +65,8 @@ class Segment(BytesBytesCodec):
         decoded = decode_segment(chunk_bytes.as_numpy_array(), self.config)
         return chunk_spec.prototype.buffer.from_array_like(decoded)
 
-    async def decode(self, chunks_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]) -> Iterable[Buffer | None]:
-        """Decode chunks; zarr's default pipeline passes one at a time, for which a task would be a waste."""
-        chunks = list(chunks_and_specs)
-        if len(chunks) != 1:
-            return await super().decode(chunks)
-        ((chunk, spec),) = chunks
-        return [None if chunk is None else await self._decode_single(chunk, spec)]
-
-    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
-        if self.config.out_bytes <= _INLINE.get(self.config.compression, _INLINE_OTHERS):
-            return self._decode_sync(chunk_bytes, chunk_spec)
-        return await call_in_thread(partial(self._decode_sync, chunk_bytes, chunk_spec), self.config.out_bytes)
+    def _effort(self, _chunk_spec: ArraySpec) -> tuple[int, int]:
+        return self.config.out_bytes, _SHORT.get(self.config.compression, _SHORT_OTHERS)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()

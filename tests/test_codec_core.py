@@ -1,0 +1,243 @@
+"""Zarr's codecs for Deflate and ZSTD by our kernels: same names and samples, our errors, only where they are set."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
+from zarr.codecs import numcodecs as zarr_numcodecs
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
+from zarr.core.sync import sync
+from zarr.storage import MemoryStore
+
+from virtual_tiff.codecs.core import ExactZlib, ExactZstd, Zlib, with_own_decoders
+from virtual_tiff.cube.open import open_cube
+from virtual_tiff.cube.publish import publish
+from virtual_tiff.errors import DecodeError
+from virtual_tiff.pipeline import set_fast_pipeline
+
+PIXELS = np.random.default_rng(0).integers(0, 900, (3, 40, 30), "u2")
+WHOLE = np.moveaxis(PIXELS, 0, -1).tobytes()
+ZLIB = zarr_numcodecs.Zlib(level=6)
+CODECS: dict[str, Any] = {"zlib": ZLIB, "zstd": ZstdCodec(level=0)}
+OURS = {"zlib": ExactZlib, "zstd": ExactZstd}
+
+
+def array_of(codec: Any, chunk: bytes | None = None, pixels: Any = PIXELS) -> zarr.Array[Any]:
+    """An array of two chunks, the first of which is replaced."""
+    array = zarr.create_array(
+        MemoryStore(), shape=(3, 40, 60), chunks=(3, 40, 30), dtype=pixels.dtype, fill_value=0,
+        filters=[TransposeCodec(order=(1, 2, 0))], serializer=BytesCodec(endian="little"), compressors=[codec],
+    )  # fmt: skip
+    array[...] = np.concatenate([pixels, pixels], axis=2)
+    if chunk is not None:
+        sync(array.store.set("c/0/0/0", default_buffer_prototype().buffer.from_bytes(chunk)))
+    return zarr.open_array(array.store, mode="r")
+
+
+def codec_of(array: zarr.Array[Any]) -> Any:
+    return list(array.async_array.codec_pipeline)[-1]  # type: ignore[call-overload]
+
+
+def encoded(name: str, decoded: bytes) -> bytes:
+    return bytes((numcodecs.Zlib() if name == "zlib" else numcodecs.Zstd()).encode(decoded))
+
+
+@pytest.mark.parametrize("side", [30, 600])
+@pytest.mark.parametrize("name", CODECS)
+def test_the_same_samples_and_the_same_metadata(name: str, side: int) -> None:
+    """Short chunks are decoded in the event loop, long ones in a thread."""
+    array = zarr.create_array(MemoryStore(), shape=(side, 2 * side), chunks=(side, side), dtype=">f4", fill_value=1,
+                              compressors=[CODECS[name]])  # fmt: skip
+    values = np.random.default_rng(1).integers(0, 99, (side, 2 * side)).astype("f4")
+    array[:, :side] = values[:, :side]
+    values[:, side:] = 1  # a chunk that is missing
+    opened = zarr.open_array(array.store, mode="r")
+    theirs = opened.metadata.to_dict()
+    set_fast_pipeline(opened)
+    assert type(codec_of(opened)) is OURS[name]
+    assert type(opened.async_array.codec_pipeline) is BatchedCodecPipeline
+    assert opened.metadata.to_dict() == theirs
+    for one in (opened, pickle.loads(pickle.dumps(opened))):  # noqa: S301 (our own bytes)
+        assert type(codec_of(one)) is OURS[name]
+        np.testing.assert_array_equal(one[...], values)
+        np.testing.assert_array_equal(one[3:5, side - 2 : side + 2], values[3:5, side - 2 : side + 2])
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_they_encode_as_zarr_does(name: str) -> None:
+    store = MemoryStore()
+    array = zarr.create_array(store, shape=(9,), chunks=(9,), dtype="i8", compressors=[CODECS[name]])
+    ours = zarr.open_array(store, mode="r+")
+    set_fast_pipeline(ours)
+    ours[...] = np.arange(9)
+    assert codec_of(ours).to_dict() == array.metadata.to_dict()["codecs"][-1]  # type: ignore[index]
+    np.testing.assert_array_equal(array[...], np.arange(9))
+
+
+DAMAGED: dict[str, Callable[[str], bytes]] = {
+    "cut off": lambda name: encoded(name, WHOLE)[:-9],
+    "empty": lambda _name: b"",
+    "noise": lambda _name: bytes(range(1, 200)),
+    "a bit is wrong": lambda name: (e := encoded(name, WHOLE))[:900] + bytes([e[900] ^ 64]) + e[901:],
+    "too short": lambda name: encoded(name, WHOLE[:-2]),
+    "too long": lambda name: encoded(name, WHOLE + b"ab"),
+    "far too long": lambda name: encoded(name, bytes(20 << 20)),
+}
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    # frames of ZSTD without a checksum do not tell of a wrong bit
+    [(damage, name) for damage in DAMAGED for name in CODECS if (damage, name) != ("a bit is wrong", "zstd")],
+)
+def test_damaged_chunks_raise_our_error(damage: str, name: str) -> None:
+    array = array_of(CODECS[name], DAMAGED[damage](name))
+    set_fast_pipeline(array)
+    np.testing.assert_array_equal(array[:, :, 30:], PIXELS)
+    with pytest.raises(DecodeError) as caught:
+        array[:, :, :30]
+    assert caught.value.feature == "corrupt-segment"
+
+
+def test_bytes_behind_the_stream_are_ignored_as_zlib_does() -> None:
+    array = array_of(ZLIB, zlib.compress(WHOLE) + b"more")
+    np.testing.assert_array_equal(array[:, :, :30], PIXELS)
+    set_fast_pipeline(array)
+    np.testing.assert_array_equal(array[:, :, :30], PIXELS)
+
+
+def test_other_chains_are_left_alone() -> None:
+    little = BytesCodec(endian="little")
+
+    class Mine(zarr_numcodecs.Zlib):
+        """A codec that somebody has configured."""
+
+    for chain in (
+        (little,),
+        (little, GzipCodec()),
+        (little, Mine()),
+        (little, ZLIB, ZLIB),
+        (little, ZLIB, ZstdCodec()),
+    ):
+        assert with_own_decoders(chain) is None
+    ours = with_own_decoders((little, Zlib(level=4)))
+    assert ours is not None
+    assert type(ours[-1]) is ExactZlib
+    assert ours[-1].to_dict() == {"name": "numcodecs.zlib", "configuration": {"level": 4}}
+
+
+def test_a_pipeline_that_is_configured_stays() -> None:
+    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.FusedCodecPipeline"}):
+        array = array_of(ZLIB)
+    set_fast_pipeline(array)
+    assert type(array.async_array.codec_pipeline) is FusedCodecPipeline
+    assert type(codec_of(array)) is zarr_numcodecs.Zlib
+
+
+def write_tiff(path: Path, compress: str) -> None:
+    with rasterio.open(
+        path, "w", driver="GTiff", width=64, height=64, count=1, dtype="uint16", tiled=True, blockxsize=32,
+        blockysize=32, compress=compress, crs="EPSG:32633", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.arange(64 * 64, dtype="u2").reshape(1, 64, 64))
+
+
+@pytest.mark.parametrize("compress", ["deflate", "zstd"])
+def test_cubes_that_we_open_raise_our_error(compress: str, tmp_path: Path) -> None:
+    """Their metadata is zarr's own; only the decoding of what we open is ours."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    write_tiff(folder / "a.tif", compress)
+    publish([folder], tmp_path / "cube.icechunk")
+    configured = dict(zarr.config.get("codecs"))
+    pixels = open_cube(tmp_path / "cube.icechunk")["band_data"]
+    np.testing.assert_array_equal(pixels.squeeze(), np.arange(64 * 64, dtype="u2").reshape(64, 64))
+    assert [type(codec) for codec in pixels.encoding["compressors"]] == [
+        {"deflate": zarr_numcodecs.Zlib, "zstd": ZstdCodec}[compress]
+    ]
+    assert zarr.config.get("codecs") == configured
+    chunked = open_cube(tmp_path / "cube.icechunk", chunks={})["band_data"]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(chunked)), pixels)  # noqa: S301 (our own bytes)
+
+
+@pytest.mark.parametrize("compress", ["deflate", "zstd"])
+def test_damaged_segments_of_cubes(compress: str, tmp_path: Path) -> None:
+    """The file is as long and as old as it was: only decoding can tell."""
+    path = tmp_path / "archive" / "a.tif"
+    path.parent.mkdir()
+    write_tiff(path, compress)
+    publish([path.parent], tmp_path / "cube.icechunk")
+    opened = open_cube(tmp_path / "cube.icechunk")["band_data"]
+    with tifffile.TiffFile(path) as tiff:
+        (page,) = tiff.pages
+        offset, count = page.dataoffsets[0], page.databytecounts[0]
+    times = path.stat()
+    octets = bytearray(path.read_bytes())
+    octets[offset : offset + count] = bytes(count)
+    path.write_bytes(octets)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(DecodeError):
+        opened.load()
+
+
+FRESH = """
+import json, sys, warnings
+warnings.simplefilter("error")
+import numpy as np, zarr
+from zarr.registry import get_codec_class
+codec = zarr.codecs.numcodecs.Zlib(level=4)
+array = zarr.create_array({}, shape=(9, 9), chunks=(3, 3), dtype="f4", compressors=[codec])
+array[...] = 5
+found = [get_codec_class("numcodecs.zlib").__module__]
+assert not any(name.startswith("virtual_tiff") for name in sys.modules)
+others = {name: kind for name, kind in zarr.config.get("codecs").items() if name != "numcodecs.zlib"}
+from virtual_tiff.codecs.core import register
+found.append(get_codec_class("numcodecs.zlib").__module__)
+register()
+register()
+found.append(get_codec_class("numcodecs.zlib").__module__)
+opened = zarr.open_array(array.store, mode="r+")
+opened[0, 0] = 6
+assert opened[...].sum() == array[...].sum() == 406
+found += [type(opened.compressors[0]).__module__, type(array.compressors[0]).__module__]
+assert opened.metadata.to_dict() == array.metadata.to_dict()
+assert others == {name: kind for name, kind in zarr.config.get("codecs").items() if name != "numcodecs.zlib"}
+print(json.dumps(found))
+"""
+
+
+def test_zarr_uses_it_only_when_asked() -> None:
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    ours, theirs = Zlib.__module__, zarr_numcodecs.Zlib.__module__
+    assert json.loads(done.stdout) == [theirs, theirs, ours, ours, theirs]
+
+
+@pytest.mark.parametrize("between", [(), (Crc32cCodec(),), (zarr_numcodecs.BZ2(level=1),)])
+def test_asked_for_it_reads_what_other_codecs_have_left(between: tuple[Any, ...]) -> None:
+    """More bytes than samples, and fewer."""
+    values = np.arange(900).reshape(30, 30)
+    array = zarr.create_array(
+        MemoryStore(), shape=(30, 30), chunks=(30, 30), dtype="i4", compressors=[*between, Zlib(level=1)]
+    )
+    array[...] = values
+    np.testing.assert_array_equal(array[...], values)
+    words = zarr.create_array(MemoryStore(), shape=(2,), chunks=(2,), dtype=str, compressors=[Zlib(level=1)])
+    words[...] = np.array(["a" * 9, "b" * (2 << 20)])  # a type without a size
+    np.testing.assert_array_equal(np.strings.str_len(words[...]), [9, 2 << 20])
