@@ -92,7 +92,13 @@ REFUSED: list[tuple[dict[int, int | list[int]], type[VirtualTiffError], str, int
     ({Tags.BitsPerSample: 33}, UnsupportedError, "sample-format", Tags.BitsPerSample),
     ({Tags.BitsPerSample: 12, Tags.SampleFormat: 2}, UnsupportedError, "sample-format", Tags.BitsPerSample),
     ({Tags.SamplesPerPixel: 2, Tags.PlanarConfiguration: 3}, UnsupportedError, "planar", Tags.PlanarConfiguration),
-    ({Tags.ImageDepth: 4}, UnsupportedError, "volumetric", Tags.ImageDepth),
+    ({Tags.ImageDepth: 4, Tags.Compression: 6}, UnsupportedError, "volumetric", Tags.ImageDepth),
+    (
+        {Tags.ImageDepth: 4, Tags.TileWidth: 16, Tags.TileLength: 16, Tags.TileDepth: 2, Tags.Compression: 7},
+        UnsupportedError,
+        "volumetric",
+        Tags.TileDepth,
+    ),
     (
         {Tags.SamplesPerPixel: 2, Tags.SampleFormat: [1, 3]},
         UnsupportedError,
@@ -176,9 +182,8 @@ def layout_by(software: bytes, **tags: int) -> SegmentLayout:
 
 @pytest.mark.parametrize("software", [b"ISS Vista\0", b"Philips DP v1.0\0"])
 def test_writers_of_a_wrong_depth(software: bytes) -> None:
-    assert layout_by(software, ImageDepth=64).height == 7
-    with pytest.raises(UnsupportedError, match="volume"):
-        layout_by(b"another\0", ImageDepth=64)
+    assert layout_by(software, ImageDepth=64).depth == 1
+    assert layout_by(b"another\0", ImageDepth=64).depth == 64
 
 
 def test_a_writer_of_floats_without_a_sample_format() -> None:

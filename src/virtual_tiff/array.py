@@ -139,7 +139,7 @@ def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | N
     Returns
     -------
     VirtualArray
-        Of shape (y, x) for one band, else (band, y, x).
+        Of shape (y, x) for one band, else (band, y, x); (plane, y, x) or (band, plane, y, x) for stacks and volumes.
 
     Raises
     ------
@@ -172,7 +172,6 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
             lengths[index] = 0
     shape, chunk_shape, names = _axes(layout, plan)
     grid = tuple(-(-size // chunk) for size, chunk in zip(shape, chunk_shape, strict=True))
-    drop = 3 - len(grid)
     return VirtualArray(
         url=tiff.url,
         ifd=ifd.path,
@@ -184,7 +183,7 @@ def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[Vi
         fill_value=_fill_value(ifd, layout),
         offsets=plan.offsets.reshape(grid),
         lengths=lengths.reshape(grid),
-        inlined={index[drop:]: chunk for index, chunk in inlined.items()},
+        inlined={_regridded(index, plan.lengths.shape, grid): chunk for index, chunk in inlined.items()},
         last_rows=plan.last_rows,
         portability="core" if plan.config is None else "segment",
         warnings=ranges.warnings,
@@ -211,15 +210,24 @@ def _read_leaders(tiff: TiffFile, ranges: SegmentRanges) -> Reader[SegmentRanges
 
 
 def _axes(layout: SegmentLayout, plan: ChunkPlan) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
-    """Return shape, chunk shape and dimension names."""
-    if layout.out_bands == 1:
-        return (layout.height, layout.width), (plan.rows, plan.columns), ("y", "x")
-    shape = (layout.out_bands, layout.height, layout.width)
-    return (
-        shape,
-        (layout.config.out_samples, plan.rows, plan.columns),
-        ("plane" if layout.stacked else "band", "y", "x"),
+    """Return shape, chunk shape and dimension names: the planes of bands come before those of a volume, as in the file.
+
+    An axis of one band or one plane is left out.
+    """
+    axes = [
+        ("band", layout.out_bands, layout.config.out_samples),
+        ("plane", layout.depth, layout.planes),
+    ]
+    lead = [axis for axis in axes if axis[1] > 1]
+    names, shape, chunk_shape = zip(
+        *lead, ("y", layout.height, plan.rows), ("x", layout.width, plan.columns), strict=True
     )
+    return shape, chunk_shape, names
+
+
+def _regridded(index: tuple[int, ...], of: tuple[int, ...], grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The index in another grid of as many chunks in the same order."""
+    return tuple(int(at) for at in np.unravel_index(np.ravel_multi_index(index, of), grid))
 
 
 def _inline(layout: SegmentLayout, plan: ChunkPlan) -> Reader[dict[tuple[int, ...], bytes]]:

@@ -38,14 +38,15 @@ def codec_chain(layout: SegmentLayout, config: SegmentConfig | None) -> tuple[Co
     config
         The configuration of ``virtual_tiff.segment``, or None for core codecs alone.
     """
-    order = () if config is None else ({"name": CODEC_NAME, "configuration": config.to_json()},)
-    compressors = _CORE[layout.compression] if config is None else order
+    own = () if config is None else ({"name": CODEC_NAME, "configuration": config.to_json()},)
+    compressors = _CORE[layout.compression] if config is None else own
     # The segment codec always returns little-endian samples.
     endian = layout.byte_order if config is None else "little"
     samples = layout.samples if config is None else config.out_samples
     transposed: tuple[CodecJson, ...] = ()
     if samples > 1:
-        transposed = ({"name": "transpose", "configuration": {"order": [1, 2, 0]}},)
+        order = [1, 2, 0] if layout.depth == 1 else [1, 2, 3, 0]
+        transposed = ({"name": "transpose", "configuration": {"order": order}},)
     return (*transposed, _bytes(layout, endian), *compressors)
 
 

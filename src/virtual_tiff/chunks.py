@@ -16,7 +16,7 @@ import numpy as np
 from virtual_tiff.chain import has_core_chain
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.coding import Color
-from virtual_tiff.errors import UnsupportedError, UsageError
+from virtual_tiff.errors import LimitError, UnsupportedError, UsageError
 from virtual_tiff.layout import SegmentLayout
 from virtual_tiff.segments import Positions, SegmentRanges, expected_lengths
 from virtual_tiff.tiff.tags import Tags
@@ -126,6 +126,9 @@ def _absent(layout: SegmentLayout, options: ChunkOptions) -> ChunkPlan:
         zeros = np.zeros_like(plan.offsets)
         return replace(plan, offsets=zeros, lengths=zeros, inline=())
     planes, down, across = layout.grid
+    if planes > _MAX_EMPTY_CHUNKS:
+        found = f"an image of {planes} planes, none of which is stored"
+        raise LimitError(found, feature="limit-segments", ifd=layout.ifd)
     rows, columns = layout.rows, layout.columns
     while planes * down * across > _MAX_EMPTY_CHUNKS and (down > 1 or across > 1):
         rows, columns = (rows * 2, columns) if down >= across else (rows, columns * 2)

@@ -1,7 +1,7 @@
 """From an IFD to the layout of its segments: every default and every refusal about pixels is decided here.
 
 Segments (strips or tiles) form a grid of shape ``(planes, rows, columns)``; ``planes`` is the number of bands when
-they are stored separately (PlanarConfiguration 2) and 1 otherwise.
+they are stored separately (PlanarConfiguration 2) and 1 otherwise, times that of segments along the depth of a volume.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.samples import SampleFormat, pixel_dtype
 from virtual_tiff.codecs.segment import find_kernel
 from virtual_tiff.codecs.table import PREDICTED
-from virtual_tiff.coding import OLD_JPEG, YCBCR, Color, coding_fields, color_fields, compression_of, refuse_samples
+from virtual_tiff.coding import (
+    COMPRESSION_NAMES,
+    OLD_JPEG,
+    YCBCR,
+    Color,
+    coding_fields,
+    color_fields,
+    compression_of,
+    refuse_samples,
+)
 from virtual_tiff.errors import DecodeError, FormatError, LimitError, UnsupportedError
 from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.tags import Tags
@@ -34,8 +43,9 @@ class SegmentLayout:
     """How the pixels of one IFD lie in its segments, as values of the tags with all defaults filled in.
 
     ``rows`` and ``columns`` are the pixels of a full segment. ``dtype`` is that of the decoded samples.
-    ``bits`` has one entry, or one per band when they differ. ``stacked`` is True when the bands are the planes of a
-    stack of ImageJ or MetaMorph: one IFD describes the first, the others lie behind it.
+    ``bits`` has one entry, or one per band when they differ. ``depth`` is the number of planes of a volume or a stack,
+    ``planes`` that of a full segment. ``stacked`` is True for a stack of ImageJ or MetaMorph: one IFD describes the
+    first plane, the others lie behind it.
     """
 
     url: str
@@ -56,6 +66,8 @@ class SegmentLayout:
     photometric: int | None
     dtype: np.dtype[Any]
     coding: Mapping[str, Any] = field(default_factory=dict)
+    depth: int = 1
+    planes: int = 1
     stacked: bool = False
 
     @property
@@ -68,7 +80,8 @@ class SegmentLayout:
         """Number of segments: (planes, rows, columns)."""
         across = -(-self.width // self.columns)
         down = -(-self.height // self.rows)
-        return (self.bands if self.planar else 1, down, across)
+        deep = -(-self.depth // self.planes)
+        return ((self.bands if self.planar else 1) * deep, down, across)
 
     @property
     def segments(self) -> int:
@@ -84,17 +97,17 @@ class SegmentLayout:
     @property
     def _least_rows(self) -> int | None:
         """Rows that a segment may end with: some writers end a tile that is taller than the image with the image."""
-        if self.tiled and self.grid[1] == 1 and self.compression != 1:
+        if self.tiled and self.grid[1] == self.planes == 1 and self.compression != 1:
             return self.height % self.rows or None
         return self.last_rows
 
     @cached_property
     def config(self) -> SegmentConfig:
-        """The configuration that decodes one segment."""
+        """The configuration that decodes one segment; the planes of a tile stand below one another."""
         return SegmentConfig(
             compression=self.compression,
             columns=self.columns,
-            rows=self.rows,
+            rows=self.rows * self.planes,
             last_rows=self._least_rows,
             samples=self.samples,
             bits_per_sample=self.bits if not self.planar else self.bits[:1],
@@ -168,14 +181,15 @@ def segment_layout(
     tiled, rows, columns = _segment_size(ifd, width, height)
     bits, sample_format = _samples(ifd, bands, 8 if old_jpeg else 1)
     dtype = _dtype(ifd, bits, sample_format)
-    planes = stacked_planes(tiff, ifd) if bands == 1 and compression == 1 else 1
+    depth, planes = _depth(ifd, tiled=tiled)
+    stacked = stacked_planes(tiff, ifd) if bands == depth == compression == 1 else 1
     layout = SegmentLayout(
         url=tiff.url,
         ifd=ifd.path,
         width=width,
         height=height,
-        bands=bands * planes,
-        planar=planes > 1 or _planar(ifd, bands),
+        bands=bands,
+        planar=_planar(ifd, bands),
         tiled=tiled,
         columns=columns,
         rows=rows,
@@ -188,7 +202,9 @@ def segment_layout(
         photometric=photometric,
         dtype=dtype,
         coding=coding_fields(ifd, compression, photometric) | color_fields(ifd, compression, photometric, color),
-        stacked=planes > 1,
+        depth=max(depth, stacked),
+        planes=planes,
+        stacked=stacked > 1,
     )
     _refuse_undecodable(ifd, layout)
     if layout.config.out_bytes > max_segment_bytes and (compression != 1 or tiled):
@@ -234,11 +250,20 @@ def _size(ifd: Ifd) -> tuple[int, int]:
     if width < 1 or height < 1:
         found = f"an image of {width} x {height} pixels"
         raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.ImageWidth)
-    depth = ifd.integer(Tags.ImageDepth, 1)
-    if depth > 1 and not (ifd.text(Tags.Software) or "").startswith(_FALSE_DEPTH):
-        found = f"a volume of {depth} slices in one IFD"
-        raise UnsupportedError(found, feature="volumetric", ifd=ifd.path, tag=Tags.ImageDepth)
     return width, height
+
+
+def _depth(ifd: Ifd, *, tiled: bool) -> tuple[int, int]:
+    """Return the planes of a volume, and those of a segment: of a tile its depth, of a strip always one.
+
+    References
+    ----------
+    SGI, TIFF Image Depth Extension; no reader but tifffile looks further than the first plane.
+    """
+    depth = ifd.integer(Tags.ImageDepth, 1)
+    if depth <= 1 or (ifd.text(Tags.Software) or "").startswith(_FALSE_DEPTH):
+        return 1, 1
+    return depth, max(1, ifd.integer(Tags.TileDepth, 1)) if tiled else 1
 
 
 def _photometric(ifd: Ifd) -> int | None:
@@ -329,12 +354,18 @@ def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:
     if layout.planar and layout.photometric == YCBCR and layout.config.subsampling is not None:
         found = "planes of subsampled chroma have different sizes"
         raise UnsupportedError(found, feature="planar", ifd=ifd.path, tag=Tags.PlanarConfiguration)
+    if layout.depth > 1 and layout.compression == OLD_JPEG:
+        found = f"a volume of {layout.depth} planes in old-style JPEG"
+        raise UnsupportedError(found, feature="volumetric", ifd=ifd.path, tag=Tags.ImageDepth)
     refuse_samples(ifd, layout.config)
     try:
-        find_kernel(layout.config)
+        kind, _ = find_kernel(layout.config)
     except DecodeError as error:
         feature, tag = _blame(layout)
         raise UnsupportedError(error.found, feature=feature, ifd=ifd.path, tag=tag) from error
+    if layout.planes > 1 and (kind == "image" or layout.config.is_subsampled):
+        found = f"tiles of {layout.planes} planes in {COMPRESSION_NAMES[layout.compression]}"
+        raise UnsupportedError(found, feature="volumetric", ifd=ifd.path, tag=Tags.TileDepth)
 
 
 def _blame(layout: SegmentLayout) -> tuple[str, int]:

@@ -73,13 +73,18 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     LimitError
         ``limit-segments`` when a grid with stored segments is larger than a manifest can hold.
     UnsupportedError
-        ``byte-counts`` when the lengths of compressed segments cannot be inferred.
+        ``byte-counts`` when the lengths of compressed segments cannot be inferred, ``volumetric`` when a volume lacks
+        segments.
     """
     offsets, counts = _declared(ifd, layout)
     if layout.stacked:
         offsets, counts = _stack(layout, offsets)
     if not offsets.any() or (counts.size and not counts.any() and layout.segments > 1):
         return SegmentRanges(_EMPTY, _EMPTY)
+    if layout.depth > 1 and not layout.stacked and offsets.size < layout.segments:
+        found = f"{offsets.size} offsets for the {layout.segments} segments of {layout.depth} planes"
+        hint = "Some software writes an ImageDepth although there is a single plane."
+        raise UnsupportedError(found, feature="volumetric", ifd=ifd.path, tag=Tags.ImageDepth, hint=hint)
     if layout.segments > MAX_SEGMENTS:
         found = f"a grid of {layout.segments} segments, some of which are stored"
         raise LimitError(found, feature="limit-segments", ifd=ifd.path, hint="Rewrite with larger tiles.")
@@ -117,7 +122,7 @@ def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
         found = "no offsets say where the pixels are"
         raise FormatError(found, feature="missing-tag", ifd=ifd.path, tag=own[::order][0])
     none = np.zeros(0, np.int64)
-    used = layout.segments // (layout.bands if layout.stacked else 1)
+    used = layout.segments // (layout.depth if layout.stacked else 1)
     pair = (offsets[:used], none if counts is None else counts[:used])
     for values, tag in zip(pair, (own[::order][0], other[::order][0]), strict=True):
         if values.size and values.min() < 0:
@@ -131,8 +136,8 @@ def _stack(layout: SegmentLayout, offsets: Positions) -> tuple[Positions, Positi
     expected = expected_lengths(layout)
     of_plane = expected[: offsets.size]
     starts = np.cumsum(of_plane) - of_plane + offsets[:1]
-    if expected.size != offsets.size * layout.bands or not np.array_equal(starts, offsets):
-        found = f"the strips of the first of {layout.bands} planes do not lie behind one another"
+    if expected.size != offsets.size * layout.depth or not np.array_equal(starts, offsets):
+        found = f"the strips of the first of {layout.depth} planes do not lie behind one another"
         raise FormatError(found, feature="bad-geometry", tag=Tags.StripOffsets)
     return np.cumsum(expected) - expected + offsets[0], expected
 
