@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.drive import Drive, parse, problems
+from tests.opening import open_array, written
 from tests.tiffbytes import FORMATS, RATIONALS, Dir, Entry, Order, build, image
 from virtual_tiff.errors import FormatError, LimitError, UsageError, VirtualTiffError
 from virtual_tiff.tiff.deferred import load_file_tags, load_tags
@@ -347,6 +348,32 @@ def test_files_without_any_ifd(data: bytes, feature: str, known: bool) -> None:
         parse(data, known=known)
     assert caught.value.feature == feature
     assert caught.value.url == "memory://file.tif"
+
+
+@pytest.mark.parametrize(
+    ("magic", "kind"),
+    [
+        (b"IIU\0", "RW2"),
+        (b"IIRO", "ORF"),
+        (b"IIRS", "ORF"),
+        (b"MMOR", "ORF"),
+        (b"IIRC", "DCP"),
+        (b"MMCR", "DCP"),
+        (b"II1N", "NIFF"),
+        (b"II\xbc\1", "JPEG XR"),
+    ],
+)
+def test_formats_that_are_made_like_tiff_are_refused_by_name(magic: bytes, kind: str) -> None:
+    data = bytes(build([image()], order="big" if magic[:1] == b"M" else "little").data)
+    with pytest.raises(FormatError, match=rf"like an? .*{kind}.*not-a-tiff"):
+        parse(magic + data[4:])
+
+
+def test_microsoft_document_imaging_is_tiff_by_another_name() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 24), np.uint8)
+    data = b"EP" + written(pixels, compression="deflate")[2:]
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(data)), pixels)
+    np.testing.assert_array_equal(np.asarray(open_array(data)[...]), pixels)
 
 
 @pytest.mark.parametrize(("tag", "kind"), [(Tags.NDPIFormat, "NDPI"), (Tags.LSMInfo, "LSM")])

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from struct import Struct
 from typing import Final, Literal
 
 import numpy as np
@@ -21,7 +20,8 @@ import numpy as np
 from virtual_tiff.errors import FormatError, LimitError, VirtualTiffError
 from virtual_tiff.tiff import lsm, ndpi
 from virtual_tiff.tiff.deferred import outside, unloaded
-from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, Origin, TagEntry, TagMap, TiffFile
+from virtual_tiff.tiff.header import CLASSIC, LARGE_NDPI, Form, cog_ghost, read_header
+from virtual_tiff.tiff.ifd import Ifd, IfdPath, Origin, TagEntry, TagMap, TiffFile
 from virtual_tiff.tiff.protocol import DEFAULT_LIMITS, PREFETCH, Limits, Reader, too_much_metadata
 from virtual_tiff.tiff.tags import TYPE_DTYPES, TYPE_SIZES, Tags, TagType
 from virtual_tiff.tiff.wrapped import GIANT, refuse_wrapped
@@ -38,37 +38,7 @@ _MAX_RUN: Final = 6
 _MIN_PREFETCH: Final = 64
 _MAX_ENTRIES: Final = 65535
 _ENTRY_COST, _IFD_COST, _PROBLEM_COST = 192, 1024, 1024  # memory of the Python objects, roughly, in bytes
-_GHOST: Final = b"GDAL_STRUCTURAL_METADATA_SIZE="
 _INTEGER_CODES: Final = frozenset({3, 4, 9, 13, 16, 17, 18})
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How numbers and IFDs are written: one of four, by byte order and classic or BigTIFF, or that of large NDPI."""
-
-    byte_order: ByteOrder
-    bigtiff: bool
-    counter: Struct
-    entry: Struct
-    pointer: Struct
-    ndpi: bool = False
-
-    @classmethod
-    def of(cls, byte_order: ByteOrder, *, bigtiff: bool) -> _Form:
-        sign = "<" if byte_order == "little" else ">"
-        counter, entry, pointer = ("Q", "HHQ8s", "Q") if bigtiff else ("H", "HHI4s", "I")
-        return cls(byte_order, bigtiff, Struct(sign + counter), Struct(sign + entry), Struct(sign + pointer))
-
-
-_FORMS: Final = {
-    b"II*\0": _Form.of("little", bigtiff=False),
-    b"MM\0*": _Form.of("big", bigtiff=False),
-    b"II+\0": _Form.of("little", bigtiff=True),
-    b"MM\0+": _Form.of("big", bigtiff=True),
-}
-_LARGE_NDPI: Final = _Form(
-    "little", bigtiff=False, counter=ndpi.COUNTER, entry=ndpi.ENTRY, pointer=ndpi.POINTER, ndpi=True
-)
 
 
 @dataclass(slots=True)
@@ -83,7 +53,7 @@ class _Draft:
     children: list[_Draft] = field(default_factory=list)
     following: int = 0
 
-    def freeze(self, form: _Form) -> Ifd:
+    def freeze(self, form: Form) -> Ifd:
         children = tuple(child.freeze(form) for child in self.children)
         tags = TagMap(self.entries, form.byte_order)
         problems = tuple(self.problems)
@@ -119,10 +89,10 @@ def parse_tiff(
     (head,) = yield [(0, prefetch)]
     size = len(head) if origin.size is None and len(head) < prefetch else origin.size
     try:
-        form, first = _read_header(head)
-        if form is _FORMS[b"II*\0"] and size is not None and size >= GIANT:
+        form, first = read_header(head)
+        if form is CLASSIC and head[:2] == b"II" and size is not None and size >= GIANT:
             slide = yield from ndpi.first_ifd(head, size)
-            form, first = (form, first) if slide is None else (_LARGE_NDPI, slide)
+            form, first = (form, first) if slide is None else (LARGE_NDPI, slide)
         parser = _Parser(form, head, size, limits)
         drafts = yield from parser.main_chain(first, last)
     except VirtualTiffError as error:
@@ -138,47 +108,16 @@ def parse_tiff(
         origin.etag,
         origin.last_modified,
         origin.version,
-        _cog_ghost(head, 16 if form.bigtiff else 8),
+        cog_ghost(head, 16 if form.bigtiff else 8),
         parser.complete,
         tuple(parser.problems),
     )
 
 
-def _read_header(head: bytes) -> tuple[_Form, int]:
-    """Return the form of the file and the offset of its first IFD."""
-    form = _FORMS.get(head[:4])
-    if form is None:
-        found = "the file is empty" if not head else f"the file begins with {head[:8]!r}"
-        hint = "TIFF files begin with II or MM and the number 42 or 43."
-        raise FormatError(found, feature="not-a-tiff", hint=hint)
-    start = 8 if form.bigtiff else 4
-    if form.bigtiff and head[4:8] != Struct("<HH" if form.byte_order == "little" else ">HH").pack(8, 0):
-        found = f"a BigTIFF header with offset size {head[4:8].hex(' ')} (expected 8)"
-        raise FormatError(found, feature="not-a-tiff")
-    if len(head) < start + form.pointer.size:
-        raise FormatError(f"the file ends after {len(head)} bytes, inside of its header", feature="truncated")
-    first: int = form.pointer.unpack_from(head, start)[0]
-    if first == 0:
-        hint = "Files that were not closed by their writer look like this."
-        raise FormatError("the offset of the first IFD is 0", feature="no-ifd", hint=hint)
-    return form, first
-
-
-def _cog_ghost(head: bytes, start: int) -> str | None:
-    """Return the text of GDAL's ghost area behind the header, its first line included."""
-    if not head.startswith(_GHOST, start):
-        return None
-    line_end = head.find(b"\n", start, start + 64)
-    digits = head[start + len(_GHOST) : start + len(_GHOST) + 6]
-    if line_end < 0 or not digits.isdigit():
-        return None
-    return head[start : line_end + 1 + int(digits)].decode("latin-1")
-
-
 class _Parser:
     """State of one header being read."""
 
-    def __init__(self, form: _Form, head: bytes, size: int | None, limits: Limits) -> None:
+    def __init__(self, form: Form, head: bytes, size: int | None, limits: Limits) -> None:
         self.form = form
         self.head = head
         self.size = size
