@@ -54,7 +54,7 @@ FEATURES: Final[dict[str, str]] = {
     "jpeg": "A JPEG process or colour space that is not decoded.",
     "byte-counts": "The byte counts of compressed segments are missing and cannot be inferred.",
     "short-strip": "A short last strip, and short_strips='error' was asked for.",
-    "volumetric": "A volume (ImageDepth) whose planes are incomplete, or whose tiles of several planes are not decoded.",
+    "volumetric": "A volume (ImageDepth) that lacks planes, or whose tiles of several planes are not decoded.",
     "color": "A colour conversion that is not available for this image.",
     "read-only": "The codec decodes; it does not encode.",
     "catalog": "A VRT or GTI that computes pixels, or is stored in a form that is not read.",
