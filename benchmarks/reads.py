@@ -1,10 +1,13 @@
 """Whole images on the local disk, read through VirtualTIFF and zarr, by tifffile and by GDAL, in each encoding.
 
-Ours are zarr's default and its fused pipeline, each over core codecs where they suffice, and over our own codec; and
-``open_tiff``, from its parsing on, which chooses our own codec and the fused pipeline. tifffile's are
-``TiffPage.asarray`` (which reads, decodes and assembles in one thread) and ``TiffPage.decode`` in a loop over segments
-that are in memory already and that are not assembled: of uncompressed segments it makes views, which nothing can beat.
-GDAL opens the file and uses all threads.
+Ours are zarr's default and its fused pipeline, each over the array as it is published (core codecs where they suffice),
+and over our own codec; the default pipeline over ``numcodecs.zlib`` by our decoder, where the array has it, as
+``open_cube`` does; and ``open_tiff``, from its parsing on, which chooses our own codec and the fused pipeline.
+
+tifffile's are ``TiffPage.decode`` one segment after the other, of bytes that are in memory already and that are not
+assembled to an image (of uncompressed segments it makes views, which nothing can beat); ``TiffPage.asarray``, which
+reads, decodes and assembles, with its own default of threads; and the same with a thread for each processor. GDAL
+opens the file and uses all threads.
 
 All contenders take turns, and must agree on the pixels. Peak memory is the growth of a fresh process that reads the
 image once.
@@ -13,6 +16,7 @@ image once.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import tempfile
 import warnings
@@ -22,7 +26,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +42,14 @@ from benchmarks.measure.machine import peak_memory
 from benchmarks.measure.rounds import MILLI, Comparison, Contender, Row, Sample, take_turns
 from virtual_tiff import VirtualTIFF, open_tiff
 from virtual_tiff.chunks import Codecs
+from virtual_tiff.codecs.core import register
 
 _FUSED_PATH: Final = "zarr.core.codec_pipeline.FusedCodecPipeline"
 DEFAULT, FUSED, OPEN = "default pipeline", "fused pipeline", "open_tiff"
+DECODER = "default pipeline, our decoder"
 SEGMENT, SEGMENT_FUSED = "default pipeline, our codec", "fused pipeline, our codec"
-ASARRAY, DECODE, GDAL = "tifffile asarray", "tifffile decode", "GDAL, all threads"
+DECODE, ASARRAY, ALL = "tifffile decode", "tifffile asarray", "tifffile asarray, all threads"
+GDAL = "GDAL, all threads"
 MEMORY: Final = (DEFAULT, FUSED, ASARRAY)
 """Contenders whose peak memory is measured."""
 
@@ -117,58 +124,133 @@ GROUPS: Final[dict[str, list[Encoding]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The encodings of one table: "core" means core codecs where they suffice, "own" our codec in their place.
+class Column:
+    """The time of ours over that of another, by the clock or of the processors."""
 
-    Ratios are those of wall and CPU time to tifffile's asarray for each of ours; then of the default pipeline with our
-    codec to tifffile's bare decoding, and of ``open_tiff`` to GDAL (wall). The last columns are peaks of memory.
-    """
+    head: str
+    ours: str
+    other: str
+    kind: Literal["wall", "cpu"] = "wall"
+
+    def ratios(self, comparison: Comparison) -> list[float]:
+        """The ratios within single rounds; none where one of them did not run."""
+        rows = {row.name: row for row in comparison.rows}
+        if self.ours not in rows or self.other not in rows:
+            return []
+        pairs = zip(rows[self.ours].seconds(self.kind), rows[self.other].seconds(self.kind), strict=True)
+        return [ours / other for ours, other in pairs]
+
+    def cell(self, comparison: Comparison) -> str:
+        """The median."""
+        ratios = self.ratios(comparison)
+        return f"{median(ratios):.2f}" if ratios else "-"
+
+
+def _against_tifffile(title: str, ours: str) -> tuple[Column, ...]:
+    return (
+        Column(f"{title} /decode", ours, DECODE),
+        Column("/asarray", ours, ASARRAY),
+        Column("/all", ours, ALL),
+        Column("CPU", ours, ASARRAY, "cpu"),
+    )
+
+
+PUBLISHED: Final = (*_against_tifffile("default", DEFAULT), *_against_tifffile("fused", FUSED))
+"""The array as it is published. CPU is over that of asarray, which reads and assembles as well."""
+OWN: Final = (
+    Column("decoder /decode", DECODER, DECODE),
+    Column("own /decode", SEGMENT, DECODE),
+    Column("own fused /decode", SEGMENT_FUSED, DECODE),
+    *_against_tifffile("open_tiff", OPEN),
+    Column("/GDAL", OPEN, GDAL),
+)
+"""Our own decoder of Deflate, our own codec in the place of core codecs, and what users of single files get."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The encodings of one table; with the milliseconds of the default pipeline and peaks of memory, or without."""
 
     title: str
     comparisons: tuple[Comparison, ...]
+    columns: tuple[Column, ...]
+    with_memory: bool = False
 
     def table(self) -> Table:
         """One line for each encoding."""
         table = Table(box=box.MARKDOWN, header_style=None, padding=(0, 0))
         table.add_column("", no_wrap=True)
-        for head in ("core", "core fused", "own", "own fused", "open_tiff", "/decode"):
-            table.add_column(head, justify="right", no_wrap=True)
-            table.add_column("CPU", justify="right", no_wrap=True)
-        for head in ("/GDAL", "ms", "MB", "fused", "tifffile"):
+        for column in self.columns:
+            table.add_column(column.head, justify="right", no_wrap=True)
+        for head in ("ms", "MB", "fused", "tifffile") if self.with_memory else ():
             table.add_column(head, justify="right", no_wrap=True)
         for comparison in self.comparisons:
-            rows = {row.name: row for row in comparison.rows}
-            ours = (DEFAULT, FUSED, SEGMENT, SEGMENT_FUSED, OPEN)
-            cells = [_ratio(rows, name, ASARRAY, kind) for name in ours for kind in ("wall", "cpu")]
-            cells += [_ratio(rows, SEGMENT, DECODE, kind) for kind in ("wall", "cpu")]
-            cells.append(_ratio(rows, OPEN, GDAL, "wall") if GDAL in rows else "-")
-            cells.append(f"{1e3 * median(rows[DEFAULT].seconds('wall')):.0f}")
-            for name in MEMORY:
-                memory = rows[name].memory()
-                cells.append("-" if memory is None else f"{memory / 1e6:,.0f}")
-            table.add_row(comparison.title, *cells)
+            cells = [column.cell(comparison) for column in self.columns]
+            table.add_row(comparison.title, *cells, *(_sizes(comparison) if self.with_memory else ()))
         return table
 
     def as_json(self) -> dict[str, Any]:
-        """All numbers for programs."""
-        return {"title": self.title, "encodings": [comparison.as_json() for comparison in self.comparisons]}
+        """All numbers for programs, once."""
+        encodings = [comparison.as_json() for comparison in self.comparisons] if self.with_memory else []
+        return {"title": self.title, "encodings": encodings}
 
 
-def _ratio(rows: dict[str, Row], ours: str, other: str, kind: str) -> str:
-    """The median of the ratios within single rounds."""
-    pairs = zip(rows[ours].seconds(kind), rows[other].seconds(kind), strict=True)
-    return f"{median(a / b for a, b in pairs):.2f}"
+def _sizes(comparison: Comparison) -> Iterator[str]:
+    """Milliseconds of the default pipeline, and peaks of memory in megabytes."""
+    rows = {row.name: row for row in comparison.rows}
+    yield f"{1e3 * median(rows[DEFAULT].seconds('wall')):.0f}"
+    for name in MEMORY:
+        memory = rows[name].memory()
+        yield "-" if memory is None else f"{memory / 1e6:,.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of each pipeline over each of tifffile's ways: which compressed encodings take longer."""
+
+    comparisons: tuple[Comparison, ...]
+    title: str = "Slower than tifffile (uncompressed left out), the worst first"
+
+    def table(self) -> Table:
+        """One line for each ratio."""
+        table = Table(box=box.MARKDOWN, header_style=None, padding=(0, 0))
+        table.add_column("", no_wrap=True)
+        table.add_column("encodings", overflow="fold")
+        for name, slower in self._slower().items():
+            table.add_row(name, "; ".join(f"{title} {ratio:.2f}" for title, ratio in slower.items()) or "none")
+        return table
+
+    def _slower(self) -> dict[str, dict[str, float]]:
+        found = {}
+        for column in PUBLISHED:
+            ratios = {one.title: column.ratios(one) for one in self.comparisons}
+            medians = {title: median(each) for title, each in ratios.items() if each}
+            slower = {title: ratio for title, ratio in medians.items() if ratio > 1}
+            if column.kind == "wall":
+                name = f"{column.ours} / {column.other}"
+                found[name] = dict(sorted(slower.items(), key=lambda item: -item[1]))
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {"title": self.title, "slower": self._slower()}
 
 
 def run(size: Size) -> Iterator[Group]:
     """Measure, and yield the tables one after the other."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Dataset has no geotransform")
+        compressed: list[Comparison] = []
         for title, encodings in GROUPS.items():
             wanted = [one for one in encodings if size.only is None or one.name in size.only]
             comparisons = tuple(compare(encoding, Path(folder), size) for encoding in wanted)
-            if comparisons:
-                yield Group(f"{title}: our time over that of tifffile's asarray, wall and CPU", comparisons)
+            if not comparisons:
+                continue
+            yield Group(f"{title}: our time over tifffile's, as published", comparisons, PUBLISHED, with_memory=True)
+            yield Group(f"{title}: our time over tifffile's, our own codecs", comparisons, OWN)
+            if encodings[0].compression is not None:
+                compressed += comparisons
+        yield Summary(tuple(compressed))
 
 
 def compare(encoding: Encoding, folder: Path, size: Size) -> Comparison:
@@ -211,21 +293,28 @@ def _growth(name: str, path: Path) -> int:
 
 # Contenders
 
+type _Prepare = Callable[[Path], Callable[[], Any]]
+
 
 def contenders(path: Path, encoding: Encoding) -> list[Contender]:
     """All that read the image; each returns samples of shape (band, row, column), or (row, column)."""
     checks = {DECODE: DECODE}
-    checks |= {name: name for name in (ASARRAY, GDAL) if not name.startswith(encoding.agrees)}
+    checks |= {name: name[:8] for name in (ASARRAY, ALL, GDAL) if not name.startswith(encoding.agrees)}
     known = {name: prepare for name, prepare in READERS.items() if not name.startswith(encoding.without)}
+    if encoding.compression != "deflate" or encoding.predictor is not None:
+        del known[DECODER]
     return [Contender(name, prepare(path), 1, checks.get(name, "result")) for name, prepare in known.items()]
 
 
-def _zarr(pipeline: str | None, codecs: Codecs) -> Callable[[Path], Callable[[], npt.NDArray[Any]]]:
+def _zarr(pipeline: str | None, codecs: Codecs, *, registered: bool = False) -> _Prepare:
     def prepare(path: Path) -> Callable[[], npt.NDArray[Any]]:
         registry = ObjectStoreRegistry({"file://": LocalStore()})
         store = VirtualTIFF(ifd=0, coordinates=False, codecs=codecs)(path.as_uri(), registry)
-        with zarr.config.set({"codec_pipeline.path": pipeline} if pipeline else {}):
-            array = zarr.open_array(store, path="band_data", mode="r", zarr_format=3)
+        with zarr.config.set({"codecs": zarr.config.get("codecs")}):
+            if registered:
+                register()
+            with zarr.config.set({"codec_pipeline.path": pipeline} if pipeline else {}):
+                array = zarr.open_array(store, path="band_data", mode="r", zarr_format=3)
         return lambda: np.asarray(array[...])
 
     return prepare
@@ -235,18 +324,21 @@ def _open_tiff(path: Path) -> Callable[[], npt.NDArray[Any]]:
     return lambda: np.asarray(open_tiff(path, mask_and_scale=False, coordinates=False)["band_data"].values)
 
 
-def _asarray(path: Path) -> Callable[[], npt.NDArray[Any]]:
-    with tifffile.TiffFile(path) as tiff:
-        page: Any = tiff.pages.first
+def _asarray(workers: int | None) -> _Prepare:
+    def prepare(path: Path) -> Callable[[], npt.NDArray[Any]]:
+        with tifffile.TiffFile(path) as tiff:
+            page: Any = tiff.pages.first
 
-    def read() -> npt.NDArray[Any]:
-        with warnings.catch_warnings():  # it opens the file again, and says so
-            warnings.filterwarnings("ignore", ".*reading array from closed file")
-            image = page.asarray(maxworkers=1)
-        interleaved = page.samplesperpixel > 1 and page.planarconfig == 1
-        return np.moveaxis(image, -1, 0) if interleaved else image
+        def read() -> npt.NDArray[Any]:
+            with warnings.catch_warnings():  # it opens the file again, and says so
+                warnings.filterwarnings("ignore", ".*reading array from closed file")
+                image = page.asarray(maxworkers=workers)
+            interleaved = page.samplesperpixel > 1 and page.planarconfig == 1
+            return np.moveaxis(image, -1, 0) if interleaved else image
 
-    return read
+        return read
+
+    return prepare
 
 
 def _decode(path: Path) -> Callable[[], int]:
@@ -279,14 +371,16 @@ def _gdal(path: Path) -> Callable[[], npt.NDArray[Any]]:
     return read
 
 
-READERS: Final[dict[str, Callable[[Path], Callable[[], Any]]]] = {
+READERS: Final[dict[str, _Prepare]] = {
     DEFAULT: _zarr(None, "core"),
     FUSED: _zarr(_FUSED_PATH, "core"),
+    DECODER: _zarr(None, "core", registered=True),
     SEGMENT: _zarr(None, "segment"),
     SEGMENT_FUSED: _zarr(_FUSED_PATH, "segment"),
     OPEN: _open_tiff,
-    ASARRAY: _asarray,
     DECODE: _decode,
+    ASARRAY: _asarray(None),
+    ALL: _asarray(os.cpu_count()),
     GDAL: _gdal,
 }
 """Prepares a reader of a file; ours come first."""
