@@ -83,7 +83,7 @@ def test_defaults_are_those_of_the_api() -> None:
     ("command", "function", "names"),
     [
         (build.publish, publish.publish, ("group", "into", "batch", "message")),
-        (build.append, append.append, ("group", "dry_run", "batch", "message", "concurrency", "retries")),
+        (build.append, append.append, ("group", "dry_run", "batch", "message", "on_duplicate", "ledger")),
         (upkeep.verify, verify.verify, ("group", "pixels", "fix", "accept", "concurrency", "retries")),
     ],
 )

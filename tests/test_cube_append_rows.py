@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from tests.archives import LONG_AGO, age, make_archive, make_tiff
 from virtual_tiff.cube import columns, known, sources
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.blueprint import Claim
-from virtual_tiff.cube.columns import KEYS, Entry, Place
+from virtual_tiff.cube.columns import KEYS, Entry, Place, ledger_column
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.known import Rows
+from virtual_tiff.cube.nodes import coordinate_keys
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.runner import run
@@ -46,8 +48,8 @@ def make_entries(header: FileHeader, count: int, seed: int) -> list[Entry]:
         place = replace(header.place, url=f"file:///a/{seed}-{number}.tif")
         keys = {"asset": choose.choice(["red", "nir"])} if item else {}
         one = replace(header, place=place, item_id=item, keys=keys, etag=str(choose.randrange(9)))
-        corner = [16 * choose.randrange(8), 16 * choose.randrange(8)]
-        claim = Claim(choose.choice(["", "B02"]), (choose.randrange(5),), *corner, 16, choose.choice([16, 32]))
+        row, col = 16 * choose.randrange(8), 16 * choose.randrange(8)
+        claim = Claim(choose.choice(["", "B02"]), (choose.randrange(5),), row, col, 16, choose.choice([16, 32]))
         found.append(Entry(one, choose.choice([None, *[Place(tree=choose.choice(["", "utm"]), claim=claim)] * 4])))
     return found
 
@@ -58,8 +60,8 @@ def session(request: pytest.FixtureRequest, header: FileHeader, monkeypatch: pyt
     if request.param == "collisions":
         for module in (columns, known):
             monkeypatch.setattr(module, "key_of", lambda *texts: len(texts[0]) % 2)
-    real = sources.coordinate_keys
-    monkeypatch.setattr(sources, "coordinate_keys", lambda column, **_: real(column, growing=True, rows=16))
+    small = partial(coordinate_keys, growing=True, rows=16)
+    monkeypatch.setattr(sources, "coordinate_keys", lambda column, **_: small(column))
     repository = icechunk.Repository.create(icechunk.in_memory_storage())
     found = repository.writable_session("main")
     for key, value in ledger_keys(make_entries(header, ROWS, 0), None):
@@ -163,11 +165,10 @@ def test_an_append_of_new_files_reads_no_texts(tmp_path: Path, monkeypatch: pyte
     make_archive(tmp_path / "archive", 3)
     publish([tmp_path / "archive"], tmp_path / "cube")
     read = []
-    real = known.ledger_column
 
     def noted(store: Any, group: str, name: str) -> Any:
         read.append(name)
-        return real(store, group, name)
+        return ledger_column(store, group, name)
 
     monkeypatch.setattr(known, "ledger_column", noted)
     make_tiff(tmp_path / "archive" / "s3.tif", 3)

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import icechunk
 import numpy as np
 
 from virtual_tiff.cube.access import repository_storage
+from virtual_tiff.cube.arrivals import Reading, scan_new
 from virtual_tiff.cube.assign import Standing, check_time, described
 from virtual_tiff.cube.change import Change, plan_change, write_change
-from virtual_tiff.cube.columns import Identity
 from virtual_tiff.cube.commit import commit, remove_abandoned
 from virtual_tiff.cube.configure import configured
 from virtual_tiff.cube.container import containers_for
-from virtual_tiff.cube.facts import Inputs
+from virtual_tiff.cube.executor import check_executor
 from virtual_tiff.cube.fresh import settle
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.known import Rows
 from virtual_tiff.cube.listed import Input
+from virtual_tiff.cube.misfits import sift
 from virtual_tiff.cube.patient import PatientStore, insist, opened
 from virtual_tiff.cube.persist import BATCH, file_names
+from virtual_tiff.cube.plan import stack_options
+from virtual_tiff.cube.reading import CONCURRENCY
 from virtual_tiff.cube.recipe import Recipe
+from virtual_tiff.cube.results import Failure, OnProgress
 from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
-from virtual_tiff.cube.scan import CONCURRENCY, Failure, OnProgress, Scan, scan_async
 from virtual_tiff.cube.sources import read_recipe, read_rows
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, taken, translated, writing
+from virtual_tiff.cube.views import OnDuplicate
 from virtual_tiff.cube.write import below
 from virtual_tiff.errors import TargetError, UsageError
 
@@ -44,11 +47,12 @@ _TRIES: Final = 20
 class Appended:
     """What an append did, or with ``dry_run`` what it would do.
 
-    ``added``, ``replaced`` and ``failed`` are URLs: ``replaced`` files took the place of older ones, ``unused``
+    ``added``, ``replaced`` and ``unused`` are URLs: ``replaced`` files took the place of older ones, ``unused``
     files have no place, because another has it or because they lie outside the area of the cube. ``unchanged``
     counts the files that were known already, and ``late`` those of `added` that lie before the old end of the first
-    axis. ``new_groups`` are groups that were added for files that fit no other. ``snapshots`` are the new ones, oldest
-    first: none when nothing was written. ``new_containers`` are prefixes that readers must know from now on.
+    axis. ``failed`` says, by URL, why files could not be read or do not fit. ``new_groups`` are groups that were added
+    for files that fit no other. ``snapshots`` are the new ones, oldest first: none when nothing was written.
+    ``new_containers`` are prefixes that readers must know from now on.
     """
 
     url: str
@@ -61,7 +65,7 @@ class Appended:
     unchanged: int = 0
     late: int = 0
     references: int = 0
-    failed: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
     new_groups: tuple[str, ...] = ()
     new_containers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -77,8 +81,12 @@ class _Cube:
     batch: int
     message: str | None
     time: object = None
+    on_duplicate: OnDuplicate | None = None
+    executor: Any = None
+    skips: bool = False
     seen: dict[str, tuple[Recipe, Rows]] = field(default_factory=dict)
     planned: dict[tuple[str, tuple[str, ...]], Change] = field(default_factory=dict)
+    misfits: dict[str, Failure] = field(default_factory=dict)
 
     def state(self, session: icechunk.Session) -> Standing:
         """How the cube was made, and its ledger; each snapshot is read once."""
@@ -94,7 +102,19 @@ class _Cube:
             recipe=recipe,
             rows=rows,
             time=self.time,
+            on_duplicate=self.on_duplicate,
         )
+
+    def fitting(self, standing: Standing, headers: Sequence[FileHeader]) -> list[FileHeader]:
+        """The files that fit, when the others are to be skipped; these are noted."""
+        if not self.skips or not headers:
+            return list(headers)
+        for tree in standing.recipe.trees:
+            standing.options(tree)  # what is wrong with the options is wrong with no file
+        found, errors = sift(headers, lambda some: self.plan(standing, some))
+        places = {header.url: header.place for header in headers}
+        self.misfits.update({url: Failure(places[url], error) for url, error in errors.items()})
+        return found
 
     def plan(self, standing: Standing, headers: Sequence[FileHeader]) -> Change:
         """What files change, planned once for each snapshot."""
@@ -152,9 +172,13 @@ def append(
     dry_run: bool = False,
     batch: int = BATCH,
     message: str | None = None,
+    on_duplicate: OnDuplicate | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    on_misfit: Literal["raise", "skip"] = "raise",
+    ledger: str | os.PathLike[str] | None = None,
     concurrency: int = CONCURRENCY,
     retries: int = RETRIES,
+    executor: Any = None,
     on_progress: OnProgress | None = None,
     on_failure: Callable[[Failure], None] | None = None,
 ) -> Appended:
@@ -170,7 +194,8 @@ def append(
     ----------
     inputs
         As for :func:`virtual_tiff.cube.publish.publish`; files that the cube has may be among them. Patterns and
-        choices of assets are those with which the cube was published.
+        choices of assets are those with which the cube was published. Of files in the ledger of a scan, only those
+        are asked about that the cube has in another version.
     cube, group
         The repository, and the group of the cube in it.
     time
@@ -181,14 +206,25 @@ def append(
         References per commit at most. Each commit holds whole files.
     message
         Of the commits; by default it says what came in.
+    on_duplicate
+        What to do with files that claim the very same place as others, also as such that the cube has: "raise", or use
+        the "first" or the "last"; by default as the cube was published. The rule of the cube stays.
     on_error
         What to do with files whose header cannot be read: "raise" the first error, or "skip" them.
+    on_misfit
+        What to do with files that do not fit the cube: "raise", or "skip" them and append the others. When none of the
+        files fits or is known, that raises all the same.
+    ledger
+        A Parquet file that keeps what is read of new files, so that a run that is killed goes on from there.
     concurrency
         Files that are read at the same time.
     retries
         Further attempts for each file whose source cannot be reached.
+    executor
+        Reads headers and, where there are many, writes references on other processes or machines, see
+        :func:`virtual_tiff.cube.executor.check_executor`.
     on_progress, on_failure
-        Called after each new file, and for each that cannot be read.
+        Called after each new file, and for each that cannot be read or is skipped because it does not fit.
 
     Raises
     ------
@@ -199,11 +235,11 @@ def append(
     SourceError
         ``source-changed`` when a file was replaced after its header had been read.
     """
-    if on_error not in ("raise", "skip"):
-        raise UsageError(f"on_error={on_error!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
-    if batch < 1:
-        raise UsageError(f"batch={batch}", feature="usage", hint="It is a number of references.")
-    own = _Cube(locate(cube), group.strip("/"), batch, message, time)
+    _check_choices(on_error=on_error, on_misfit=on_misfit, on_duplicate=on_duplicate, batch=batch)
+    if executor is not None:
+        check_executor(executor)
+    skips = on_misfit == "skip"
+    own = _Cube(locate(cube), group.strip("/"), batch, message, time, on_duplicate, executor, skips)
     if own.place.scheme in ("http", "https"):
         found = "a web server cannot be written"
         raise TargetError(found, feature="target-denied", url=own.place.url, hint="Write to a directory or a bucket.")
@@ -211,29 +247,40 @@ def append(
     with translated(own.place):
         standing = own.state(insist(partial(repository.readonly_session, "main")))
     check_time(standing)
-    rows = standing.rows
+    reading = Reading(
+        ledger=ledger, concurrency=concurrency, retries=retries, executor=executor, on_progress=on_progress
+    )
     named = standing.recipe.gather(inputs)
-    unknown = run(_find_unknown(named.places, rows, concurrency))
-    scanned = _scan(named.only(unknown), standing.recipe, on_progress, concurrency, retries)
-    for failure in scanned.failures:
-        if on_failure is not None:
-            on_failure(failure)
+    scanned = scan_new(named, standing.rows, standing.recipe, reading)
+    failures = list(scanned.failures)
+    tell = on_failure or (lambda _: None)
+    for failure in failures:
+        tell(failure)
     if on_error == "raise":
         scanned.check()
-    rows.look_up_all(scanned.headers)
-    headers = [described(standing, header) for header in scanned.headers if not rows.has(header)]
+    standing.rows.look_up_all(scanned.headers)
+    headers = [described(standing, header) for header in scanned.headers if not standing.rows.has(header)]
     if time is None and all(header.time is not None for header in headers):  # the ledger has those of known files
         own, standing = replace(own, time="keys"), replace(standing, time="keys")
     before = set(repository.config.virtual_chunk_containers or {})
     done = _Done()
     with translated(own.place):
+        headers = own.fitting(standing, headers)
         if headers:
             change = own.plan(standing, headers)
             run(settle(headers))
             if dry_run:
                 done.note(change)
+        told = list(own.misfits.values())
+        for failure in told:
+            tell(failure)
+        if told and len(told) + len(failures) == len(named.places):
+            raise told[0].error
     if not dry_run:
         _write(own, headers, done)
+    for failure in list(own.misfits.values())[len(told) :]:  # because of another writer
+        tell(failure)
+    failures += own.misfits.values()
     containers = set() if dry_run else set(open_existing(own.place).config.virtual_chunk_containers or {}) - before
     handled = len(done.added) + len(done.replaced) + len(done.unused)
     return Appended(
@@ -244,10 +291,10 @@ def append(
         added=tuple(done.added),
         replaced=tuple(done.replaced),
         unused=tuple(done.unused),
-        unchanged=len(named.places) - handled - len(scanned.failures),
+        unchanged=len(named.places) - handled - len(failures),
         late=done.late,
         references=done.references,
-        failed=tuple(failure.place.url for failure in scanned.failures),
+        failed={failure.url: str(failure.error) for failure in failures},
         new_groups=tuple(dict.fromkeys(done.new_groups)),
         new_containers=tuple(sorted(containers)),
         warnings=tuple(dict.fromkeys(done.warnings)),
@@ -255,47 +302,14 @@ def append(
     )
 
 
-async def _find_unknown(places: Sequence[Location], rows: Rows, concurrency: int) -> list[Location]:
-    """The files that are not in the cube, or in another version. Known ones cost one small request."""
-    rows.look_up(place.url for place in places)
-    there = [rows.identity(place.url) for place in places]
-    gate = asyncio.Semaphore(concurrency)
-
-    async def is_known(place: Location, known: Identity | None) -> bool:
-        if known is None:
-            return False
-        async with gate:
-            now = await _identify(place)
-        return now is not None and known.same(now)
-
-    same = await asyncio.gather(*map(is_known, places, there))
-    return [place for place, known in zip(places, same, strict=True) if not known]
-
-
-async def _identify(place: Location) -> Identity | None:
-    """What the store says of a file now; None when it says nothing, then reading the header will tell why."""
-    try:
-        now = await place.store.head_async(place.path)
-    except Exception:  # noqa: BLE001 (some servers refuse HEAD)
-        return None
-    return Identity.of(now["e_tag"], now["size"], now["last_modified"])
-
-
-def _scan(inputs: Inputs, recipe: Recipe, on_progress: OnProgress | None, concurrency: int, retries: int) -> Scan:
-    if not inputs.places:
-        return Scan((), ())
-    reading = recipe.reading
-    return run(
-        scan_async(
-            inputs,
-            ifd=reading.ifd,
-            options=reading.chunks,
-            overviews=reading.overviews,
-            concurrency=concurrency,
-            retries=retries,
-            on_progress=on_progress,
-        )
-    )
+def _check_choices(*, on_error: object, on_misfit: object, on_duplicate: object, batch: int) -> None:
+    for name, value in (("on_error", on_error), ("on_misfit", on_misfit)):
+        if value not in ("raise", "skip"):
+            raise UsageError(f"{name}={value!r}", feature="usage", hint="Choose 'raise' or 'skip'.")
+    if on_duplicate is not None:
+        stack_options(None, on_duplicate=on_duplicate)
+    if batch < 1:
+        raise UsageError(f"batch={batch}", feature="usage", hint="It is a number of references.")
 
 
 def _write(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> None:
@@ -323,7 +337,10 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
         lacking = [header for header in headers if not standing.rows.has(header)]
         if not lacking:
             return []
-        todo = _first_batch(lacking, cube.batch)
+        batch = _first_batch(lacking, cube.batch)
+        todo = cube.fitting(standing, batch)
+        if not todo:
+            return lacking[len(batch) :]
         known = repository.config.virtual_chunk_containers or {}
         change = cube.plan(standing, todo)
         used = (entry.header.place for entry in change.entries if entry.place is not None)
@@ -333,9 +350,9 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
         session = insist(partial(repository.writable_session, "main"))
         now = cube.state(session)
         if now.snapshot != standing.snapshot:  # another writer was faster
-            return lacking
+            return [header for header in lacking if header.url not in cube.misfits]
         standing = now
-        write_change(session, standing, change, containers)
+        write_change(session, standing, change, containers, cube.executor)
         metadata = {
             "files": len(change.entries),
             "references": change.references,
@@ -344,7 +361,7 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
         done.snapshots.append(commit(repository, session, cube.message or _message(change), metadata))
         done.note(change)
         remove_abandoned(configured(storage, new, containers))
-    return lacking[len(todo) :]
+    return lacking[len(batch) :]
 
 
 def _first_batch(headers: Sequence[FileHeader], limit: int) -> list[FileHeader]:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from icechunk.store import IcechunkStore
@@ -28,7 +29,7 @@ from virtual_tiff.cube.stack import free_traits, leading_axes, own_variable
 from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.cube.times import parse_time
-from virtual_tiff.cube.views import StackOptions, footprint, is_masked
+from virtual_tiff.cube.views import OnDuplicate, StackOptions, footprint, is_masked
 from virtual_tiff.cube.write import joined
 from virtual_tiff.errors import ConformError, UsageError
 
@@ -55,7 +56,10 @@ class Growth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A cube as it stands: its place and group for messages and paths, its recipe and its ledger."""
+    """A cube as it stands: its place and group for messages and paths, its recipe and its ledger.
+
+    ``on_duplicate`` stands in for the rule of the recipe.
+    """
 
     place: Location
     group: str
@@ -64,6 +68,7 @@ class Standing:
     recipe: Recipe
     rows: Rows
     time: object = None
+    on_duplicate: OnDuplicate | None = None
     read: dict[str, tuple[StandingAxis, ...]] = field(default_factory=dict, repr=False)
 
     def axes(self, own: TreeRecipe) -> tuple[StandingAxis, ...]:
@@ -78,7 +83,13 @@ class Standing:
 
     def options(self, own: TreeRecipe) -> StackOptions:
         """How further files of a tree are planned."""
-        return self.recipe.options(own, time=self.time)
+        options = self.recipe.options(own, time=self.time)
+        return options if self.on_duplicate is None else replace(options, on_duplicate=self.on_duplicate)
+
+    def group_options(self) -> dict[str, Any]:
+        """How files that fit no tree are planned."""
+        options = self.recipe.group_options(time=self.time)
+        return options if self.on_duplicate is None else options | {"on_duplicate": self.on_duplicate}
 
     def variable(self, header: FileHeader) -> str:
         """The variable that a file belongs to by its key, or nothing where it belongs to all."""
@@ -251,11 +262,20 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
     entries += [Entry(header, None) for header in unused]
     return Growth(
         old=own,
-        plan=replace(plan, notes=(*notes, *plan.notes)),
+        plan=replace(plan, notes=(*_grown(standing, own, plan), *notes, *plan.notes)),
         entries=tuple(entries),
         replaced=replaced,
         late=_late(extent, [claim.cell for url, claim in plan.claims.items() if url not in replaced]),
     )
+
+
+def _grown(standing: Standing, own: TreeRecipe, plan: TreePlan) -> tuple[str, ...]:
+    """A note when the ground grows, in pixels of the finest level."""
+    before, now = own.grids[0], plan.grids[0]
+    if (before.height, before.width) == (now.height, now.width):
+        return ()
+    path = joined(standing.group, own.path)
+    return (f"grows /{path}: {before.width} x {before.height} -> {now.width} x {now.height}",)
 
 
 def _late(extent: Extent, cells: Sequence[Cell]) -> int:
@@ -376,10 +396,7 @@ def _claimed(header: FileHeader, row: Row, place: Place) -> ConformError:
     verb = "claims the place of" if row.same_place(place) else "overlaps with"
     at = f" at {place.label}" if place.claim.cell else ""
     found = f"{names[0]} {verb} {names[1]}, which is in the cube{at}"
-    hint = (
-        "Give the new version the same URL, or leave it out. Cubes published with on_duplicate='last' "
-        "(--on-duplicate last) replace such files."
-    )
+    hint = "Give the new version the same URL, leave it out, or replace such files: on_duplicate='last'."
     return ConformError(found, feature="overlap", hint=hint)
 
 

@@ -11,6 +11,7 @@ import icechunk
 from virtual_tiff.cube.assign import Growth, Standing, assign, plan_growth
 from virtual_tiff.cube.blueprint import CubePlan, GroupPlan
 from virtual_tiff.cube.container import Container
+from virtual_tiff.cube.distribute import SHARE, write_parallel
 from virtual_tiff.cube.groups import plan
 from virtual_tiff.cube.grow import Fit, fit_group, grow_group, grow_root
 from virtual_tiff.cube.header import FileHeader
@@ -19,7 +20,7 @@ from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import GROUP, Entry, Row, entries_of, ledger_group, update_rows
 from virtual_tiff.cube.views import is_chosen
-from virtual_tiff.cube.write import below, joined, put, tasks_of, write_groups, write_references
+from virtual_tiff.cube.write import Task, below, joined, put, tasks_of, write_groups, write_references
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def plan_change(standing: Standing, headers: Sequence[FileHeader]) -> Change:
     beside = None
     if others:
         there = [own.path for own in recipe.trees]
-        beside = plan(others, taken=there, **recipe.group_options(time=standing.time))
+        beside = plan(others, taken=there, **standing.group_options())
     trees = {growth.old.path: growth.new for growth in growths}
     entries = [entry for growth in growths for entry in growth.entries]
     entries += [Entry(header, None) for header in headers if not is_chosen(header, bands)]
@@ -97,20 +98,32 @@ def _fit(standing: Standing, growth: Growth) -> tuple[Fit, ...]:
 
 
 def write_change(
-    session: icechunk.Session, standing: Standing, change: Change, containers: Sequence[Container]
+    session: icechunk.Session,
+    standing: Standing,
+    change: Change,
+    containers: Sequence[Container],
+    executor: Any = None,
 ) -> None:
-    """Write all that changes into a session, which is not committed."""
+    """Write all that changes into a session, which is not committed.
+
+    An executor writes the references when there are so many that it is worth while.
+    """
     store = PatientStore.of(session)
+    tasks: list[Task] = []
     for growth, fits in change.fits:
         for fit in fits:
-            grow_group(session, fit, containers, growth.replaced.keys())
+            tasks += grow_group(session, fit, growth.replaced.keys())
         if growth.plan.levels is not None and growth.old.grids != growth.plan.grids:
             (root,) = below([group for group in growth.plan.groups if not group.arrays], standing.group)
             grow_root(store, root)
     if change.beside is not None:
         groups = below(change.beside.groups, standing.group)
         run(write_groups(store, groups))
-        run(write_references(store, tasks_of(groups), containers))
+        tasks += tasks_of(groups)
     if change.recipe != standing.recipe:
         run(put(store, joined(standing.group, GROUP, "zarr.json"), ledger_group(change.recipe)))
     update_rows(store, standing.group, standing.rows, change.entries, change.replaced)
+    if executor is None or change.references < SHARE:
+        run(write_references(session.store, tasks, containers))
+    else:
+        write_parallel(session, tasks, containers, executor, url=standing.place.url)

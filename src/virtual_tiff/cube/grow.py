@@ -15,14 +15,13 @@ import zarr
 from icechunk.store import IcechunkStore
 
 from virtual_tiff.cube.blueprint import Footprint, GroupPlan
-from virtual_tiff.cube.container import Container
 from virtual_tiff.cube.merge import agreed, merge_metadata, on_ground, resized
 from virtual_tiff.cube.mosaic import same_grid
 from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
 from virtual_tiff.cube.patient import PatientStore
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import extend
-from virtual_tiff.cube.write import Task, get, joined, put, write_references
+from virtual_tiff.cube.write import Task, get, joined, put, tasks_of
 from virtual_tiff.errors import ConformError, TargetError
 from virtual_tiff.geo.coordinate import Coordinate
 
@@ -122,8 +121,8 @@ def fit_group(
     )
 
 
-def grow_group(session: icechunk.Session, fit: Fit, containers: Sequence[Container], replaced: Collection[str]) -> None:
-    """Write files into a group, as they fit; the session is not committed.
+def grow_group(session: icechunk.Session, fit: Fit, replaced: Collection[str]) -> list[Task]:
+    """Make room for files in a group, as they fit; the session is not committed.
 
     Parameters
     ----------
@@ -131,10 +130,13 @@ def grow_group(session: icechunk.Session, fit: Fit, containers: Sequence[Contain
         Of the repository.
     fit
         What is to be written.
-    containers
-        Of the repository.
     replaced
         The URLs of the files that take the place of others, whose chunks are removed first.
+
+    Returns
+    -------
+    list of Task
+        The references that are to be written then.
     """
     path = fit.group.path
     if fit.attributes is not None:
@@ -143,14 +145,13 @@ def grow_group(session: icechunk.Session, fit: Fit, containers: Sequence[Contain
         run(put(session.store, joined(path, name, "zarr.json"), json_bytes(metadata)))
     for name, steps in fit.moves.items():
         _shift(session, joined(path, name), steps)
-    for array in fit.group.arrays:
-        tasks = [Task(joined(path, array.name), placement) for placement in array.placements]
-        run(_clear(session.store, [task for task in tasks if task.placement.header.url in replaced]))
-        run(write_references(session.store, tasks, containers))
+    tasks = tasks_of([fit.group])
+    run(_clear(session.store, [task for task in tasks if task.placement.header.url in replaced]))
     for name, (first, values) in fit.axes.items():
         extend(open_array(PatientStore.of(session), joined(path, name), "r+"), values, first)
     for coordinate in fit.ground:
         run(_put_coordinate(session.store, path, coordinate))
+    return tasks
 
 
 def grow_root(store: IcechunkStore, root: GroupPlan) -> None:

@@ -1,0 +1,117 @@
+"""Which of the files that are offered to a cube are new to it, and what their headers say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from virtual_tiff.cube.columns import Identity, identity_of
+from virtual_tiff.cube.facts import Inputs
+from virtual_tiff.cube.known import Rows
+from virtual_tiff.cube.reading import CONCURRENCY
+from virtual_tiff.cube.recipe import Recipe
+from virtual_tiff.cube.results import OnProgress, Scan
+from virtual_tiff.cube.retry import RETRIES
+from virtual_tiff.cube.runner import run
+from virtual_tiff.cube.scan import scan
+from virtual_tiff.cube.stores import Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How files are read, see :func:`virtual_tiff.cube.scan.scan`."""
+
+    ledger: str | os.PathLike[str] | None = None
+    concurrency: int = CONCURRENCY
+    retries: int = RETRIES
+    executor: Any = None
+    on_progress: OnProgress | None = None
+
+
+def scan_new(inputs: Inputs, rows: Rows, recipe: Recipe, reading: Reading) -> Scan:
+    """Read the headers of the files that a cube does not have in this version, as it reads headers.
+
+    A file that the cube has costs one small request, or none when a ledger among the inputs has the version that the
+    cube has. When such a ledger has another version, or the file has changed, the store is asked before a header of a
+    ledger is believed.
+
+    Parameters
+    ----------
+    inputs
+        The files that are offered.
+    rows, recipe
+        Of the cube.
+    reading
+        How files are read.
+
+    Raises
+    ------
+    VirtualTiffError
+        As :func:`virtual_tiff.cube.scan.scan`; files that cannot be read are failures.
+    """
+    rows.look_up(place.url for place in inputs.places)
+    unknown = run(_find_unknown(inputs, rows, reading.concurrency))
+    doubtful = {place.url for place in unknown if rows.number(place.url) is not None}
+    if reading.ledger is None and not inputs.known:
+        return _scan(inputs, unknown, recipe, reading)
+    parts = (
+        _scan(inputs, [place for place in unknown if place.url not in doubtful], recipe, reading),
+        _scan(inputs, [place for place in unknown if place.url in doubtful], recipe, reading, refresh=True),
+    )
+    order = {place.url: number for number, place in enumerate(unknown)}
+    return Scan(
+        headers=tuple(sorted((one for part in parts for one in part.headers), key=lambda one: order[one.url])),
+        failures=tuple(sorted((one for part in parts for one in part.failures), key=lambda one: order[one.url])),
+        reused=sum(part.reused for part in parts),
+    )
+
+
+def _scan(
+    inputs: Inputs, places: Sequence[Location], recipe: Recipe, reading: Reading, *, refresh: bool = False
+) -> Scan:
+    if not places:
+        inputs.check_options(recipe.reading)
+        return Scan((), ())
+    return scan(
+        inputs.only(places),
+        ifd=recipe.reading.ifd,
+        options=recipe.reading.chunks,
+        overviews=recipe.reading.overviews,
+        refresh=refresh,
+        ledger=reading.ledger,
+        concurrency=reading.concurrency,
+        retries=reading.retries,
+        executor=reading.executor,
+        on_progress=reading.on_progress,
+    )
+
+
+async def _find_unknown(inputs: Inputs, rows: Rows, concurrency: int) -> list[Location]:
+    """The files that are not in the cube, or in another version."""
+    known = [rows.identity(place.url) for place in inputs.places]
+    gate = asyncio.Semaphore(concurrency)
+
+    async def is_known(place: Location, there: Identity | None) -> bool:
+        if there is None:
+            return False
+        scanned = inputs.known.get(place.url)
+        if scanned is not None and there.same(identity_of(scanned)):
+            return True
+        async with gate:
+            now = await _identify(place)
+        return now is not None and there.same(now)
+
+    same = await asyncio.gather(*map(is_known, inputs.places, known))
+    return [place for place, there in zip(inputs.places, same, strict=True) if not there]
+
+
+async def _identify(place: Location) -> Identity | None:
+    """What the store says of a file now; None when it says nothing, then reading the header will tell why."""
+    try:
+        now = await place.store.head_async(place.path)
+    except Exception:  # noqa: BLE001 (some servers refuse HEAD)
+        return None
+    return Identity.of(now["e_tag"], now["size"], now["last_modified"])
