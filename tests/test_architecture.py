@@ -80,8 +80,8 @@ MAY_IMPORT = {
     "group": BELOW_GROUP,
     "manifest": BELOW_MANIFEST | {"codecs.core"},  # arrays that are opened are told how to decode
     "reader": BELOW_MANIFEST | {"codecs"},
-    "references": BELOW_MANIFEST | {"manifest"},
-    "cube": BELOW_MANIFEST | {"manifest"},
+    "references": {"array", "errors"},
+    "cube": BELOW_MANIFEST | {"manifest", "references"},
     "dataset": BELOW_MANIFEST | {"manifest", "cube"},
     "demo": BELOW_MANIFEST | {"manifest", "cube"},
     "cli": BELOW_MANIFEST | {"manifest", "references", "cube", "dataset", "reader", "demo"},
@@ -133,6 +133,7 @@ PUBLIC = {
     "VirtualTiffError",
     "append",
     "explain",
+    "export_references",
     "open_cube",
     "open_pyramid",
     "open_tiff",

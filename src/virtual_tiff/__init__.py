@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from virtual_tiff.cube.append import append
     from virtual_tiff.cube.explain import explain
+    from virtual_tiff.cube.export import export_references
     from virtual_tiff.cube.groups import plan
     from virtual_tiff.cube.open import open_cube
     from virtual_tiff.cube.publish import publish, publish_plan
@@ -46,6 +47,7 @@ _HOMES = {
     "VirtualTiffError": "errors",
     "append": "cube.append",
     "explain": "cube.explain",
+    "export_references": "cube.export",
     "open_cube": "cube.open",
     "open_pyramid": "dataset",
     "open_tiff": "dataset",
@@ -71,6 +73,7 @@ __all__ = [
     "VirtualTiffError",
     "append",
     "explain",
+    "export_references",
     "open_cube",
     "open_pyramid",
     "open_tiff",

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from virtual_tiff.cli import build, upkeep
+from virtual_tiff.cli import build, export, upkeep
 from virtual_tiff.cli.oneline import OneLineGroup
 from virtual_tiff.cli.options import Json, Verbose
 from virtual_tiff.cli.preview import preview
@@ -90,6 +90,7 @@ def demo(
 
 app.command(epilog=epilog("preview s3://bucket/2024/a.tif -o a.png"))(preview)
 build.add_commands(app)
+export.add_commands(app)
 upkeep.add_commands(app)
 
 

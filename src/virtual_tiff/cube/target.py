@@ -192,14 +192,27 @@ def _delete_blank(place: Location) -> None:
 
 
 def _staged_folder(path: Path, place: Location) -> Iterator[Staging]:
+    with folder_beside(path, place.url) as work:
+        yield Staging(icechunk.local_filesystem_storage(str(work)), place)
+        rename(work, path, place.url)
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path, url: str) -> Iterator[Path]:
+    """Give a new folder beside a local target, to be renamed when all is written; after a failure nothing is left.
+
+    Raises
+    ------
+    TargetError
+        ``target-denied`` when the file system refuses.
+    """
     new = [folder for folder in path.parents if not folder.exists()]
     work, handle = None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_dead(path)
         work, handle = _begin(path)
-        yield Staging(icechunk.local_filesystem_storage(str(work)), place)
-        _rename(work, path, place.url)
+        yield work
     except BaseException as error:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
@@ -207,7 +220,7 @@ def _staged_folder(path: Path, place: Location) -> Iterator[Staging]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         if isinstance(error, OSError) and not isinstance(error, SourceError | TargetError):
-            raise _denied(place.url, error.strerror or str(error)) from error
+            raise _denied(url, error.strerror or str(error)) from error
         raise
     finally:
         unlock(handle)
@@ -234,7 +247,8 @@ def remove_dead(path: Path) -> None:
                     unlock(handle)
 
 
-def _rename(work: Path, path: Path, url: str) -> None:
+def rename(work: Path, path: Path, url: str) -> None:
+    """Give what was written its name."""
     try:
         work.rename(path)
     except OSError as error:
