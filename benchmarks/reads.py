@@ -236,7 +236,7 @@ class Summary:
         return {"title": self.title, "slower": self._slower()}
 
 
-def run(size: Size) -> Iterator[Group]:
+def run(size: Size) -> Iterator[Group | Summary]:
     """Measure, and yield the tables one after the other."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Dataset has no geotransform")
