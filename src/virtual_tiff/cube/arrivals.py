@@ -53,7 +53,8 @@ def scan_new(inputs: Inputs, rows: Rows, recipe: Recipe, reading: Reading) -> Sc
         As :func:`virtual_tiff.cube.scan.scan`; files that cannot be read are failures.
     """
     rows.look_up(place.url for place in inputs.places)
-    unknown = run(_find_unknown(inputs, rows, reading.concurrency))
+    known = [rows.identity(place.url) for place in inputs.places]
+    unknown = run(_find_unknown(inputs, known, reading.concurrency))
     doubtful = {place.url for place in unknown if rows.number(place.url) is not None}
     if reading.ledger is None and not inputs.known:
         return _scan(inputs, unknown, recipe, reading)
@@ -89,9 +90,8 @@ def _scan(
     )
 
 
-async def _find_unknown(inputs: Inputs, rows: Rows, concurrency: int) -> list[Location]:
-    """The files that are not in the cube, or in another version."""
-    known = [rows.identity(place.url) for place in inputs.places]
+async def _find_unknown(inputs: Inputs, known: Sequence[Identity | None], concurrency: int) -> list[Location]:
+    """The files of which not the version that is known is there; None stands for those that are not known."""
     gate = asyncio.Semaphore(concurrency)
 
     async def is_known(place: Location, there: Identity | None) -> bool:

@@ -123,6 +123,7 @@ def compare_pixels(
     if recipe is None:
         found = "pixels cannot be compared: this cube does not say how it was made"
         raise UsageError(found, feature="usage", url=cube.url, hint="Leave out --pixels.")
+    rows.look_up(urls)
     known = [row for row in map(rows.at, sorted(urls)) if row is not None and row.used]
     choose.shuffle(known)
     own = _Cube(store, group.strip("/"), recipe)
