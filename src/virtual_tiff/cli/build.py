@@ -6,14 +6,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from virtual_tiff.cli.bars import Bars, bars
 from virtual_tiff.cli.options import (
+    CUBE,
+    INPUTS,
     WRITING,
     Batch,
-    Concurrency,
     CubeOptions,
     Group,
     InputNames,
@@ -25,15 +27,15 @@ from virtual_tiff.cli.options import (
     OnError,
     ReadOptions,
     Refresh,
-    Retries,
     SkipErrors,
     SpeedOptions,
     Target,
     Verbose,
     spread,
 )
-from virtual_tiff.cli.report import epilog, failed_json, scan_bar, show_json, stop_or_go_on, told
+from virtual_tiff.cli.report import epilog, failed_json, show_failures, show_json, stop_or_go_on, told
 from virtual_tiff.cli.workers import started
+from virtual_tiff.errors import VirtualTiffError
 
 if TYPE_CHECKING:
     from virtual_tiff.cube.draft import Draft, Request
@@ -59,7 +61,7 @@ def scan(
     with told(verbose=verbose), started(speed.workers) as executor:
         from virtual_tiff.cube.scan import scan as scan_files
 
-        with scan_bar() as on_progress:
+        with bars() as shown:
             found = scan_files(
                 inputs,
                 **reading.arguments(),
@@ -67,7 +69,7 @@ def scan(
                 ledger=ledger,
                 refresh=refresh,
                 executor=executor,
-                on_progress=on_progress,
+                on_progress=shown.scanned,
             )
         counts = {"ledger": str(ledger), "files": len(found.headers), "reused": found.reused}
         if as_json:
@@ -96,7 +98,8 @@ def plan(
         from virtual_tiff.cube.explain import explain
 
         request = cube.request(reading, speed, ledger=ledger, executor=executor)
-        made = _draft(inputs, request, skip=cube.skips, verbose=verbose)
+        with bars(quiet=as_json) as shown:
+            made = _draft(inputs, request, shown, skip=cube.skips, verbose=verbose)
         if made.plan is None:
             made.scan.check()
             return
@@ -136,8 +139,18 @@ def publish(
         quiet_icechunk()
         request = cube.request(reading, speed, ledger=ledger, executor=executor)
         check_target(to, group=group, into=into)
-        made = _draft(inputs, request, skip=cube.skips, verbose=verbose)
-        done = publish_draft(made, to, group=group, into=into, batch=batch, message=message, executor=executor)
+        with bars(quiet=as_json) as shown:
+            made = _draft(inputs, request, shown, skip=cube.skips, verbose=verbose)
+            done = publish_draft(
+                made,
+                to,
+                group=group,
+                into=into,
+                batch=batch,
+                message=message,
+                executor=executor,
+                on_stage=shown.staged,
+            )
         failures = made.scan.failures
         if as_json:
             show_json(asdict(done) | {"failed": failed_json(failures)})
@@ -145,15 +158,16 @@ def publish(
             show_published(done, groups_of(to, group), failed=len(failures))
 
 
-def _draft(inputs: list[str], request: Request, *, skip: bool, verbose: bool) -> Draft:
+def _draft(inputs: list[str], request: Request, shown: Bars, *, skip: bool, verbose: bool) -> Draft:
     """Scan and plan, as ``plan`` and ``publish`` both do it; failures are told before the plan is made."""
     from virtual_tiff.cube.draft import draft
+    from virtual_tiff.cube.stages import tell_stage
 
     def tell(found: Scan) -> None:
         stop_or_go_on(found.failures, skip=skip and bool(found.headers), verbose=verbose)
+        tell_stage(shown.staged, "plan")
 
-    with scan_bar() as on_progress:
-        return draft(inputs, request, on_progress=on_progress, on_scan=tell)
+    return draft(inputs, request, on_progress=shown.scanned, on_scan=tell)
 
 
 def append(
@@ -166,20 +180,33 @@ def append(
     ] = False,
     batch: Batch = 2_500_000,
     message: Message = None,
+    on_duplicate: Annotated[
+        Literal["raise", "first", "last"] | None,
+        typer.Option(
+            help="Files that claim the same place: refuse, or use one. By default as the cube was published.",
+            rich_help_panel=CUBE,
+        ),
+    ] = None,
     on_error: OnError = "stop",
     skip_errors: SkipErrors = False,
-    concurrency: Concurrency = 64,
-    retries: Retries = 2,
+    skip_misfits: Annotated[
+        bool,
+        typer.Option("--skip-misfits", help="Leave out the files that do not fit the cube.", rich_help_panel=INPUTS),
+    ] = False,
+    *,
+    ledger: Ledger = None,
+    speed: SpeedOptions,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Add new files to a cube, and new versions of those it has; the others are left alone.
 
-    Patterns, assets, axes and all else are those with which the cube was published.
+    Patterns, assets, axes and all else are those with which the cube was published. Files that are skipped are listed,
+    and the exit code is 0, unless there is no other file.
     """
     verbose = verbose or bool(context.obj)
     skip = skip_errors or on_error == "skip"
-    with told(verbose=verbose):
+    with told(verbose=verbose), started(speed.workers) as executor:
         from virtual_tiff.cli.cubes import show_appended
         from virtual_tiff.cube.access import quiet_icechunk
         from virtual_tiff.cube.append import append as append_files
@@ -191,7 +218,7 @@ def append(
             failures.append(failure)
 
         try:
-            with scan_bar() as on_progress:
+            with bars() as shown:
                 done = append_files(
                     inputs,
                     to,
@@ -199,14 +226,20 @@ def append(
                     dry_run=dry_run,
                     batch=batch,
                     message=message,
+                    on_duplicate=on_duplicate,
                     on_error="skip" if skip else "raise",
-                    concurrency=concurrency,
-                    retries=retries,
-                    on_progress=on_progress,
+                    on_misfit="skip" if skip_misfits else "raise",
+                    ledger=ledger,
+                    **speed.arguments(),
+                    executor=executor,
+                    on_progress=shown.scanned,
                     on_failure=tell,
                 )
-        finally:
-            stop_or_go_on(failures, skip=skip, verbose=verbose)
+        except VirtualTiffError as error:
+            own = any(failure.error is error for failure in failures)
+            stop_or_go_on(failures, skip=not own, verbose=verbose)
+            raise
+        show_failures(failures, verbose=verbose)
         if as_json:
             show_json(asdict(done) | {"failed": failed_json(failures)})
         else:
@@ -232,5 +265,5 @@ def add_commands(app: typer.Typer) -> None:
         )
     )(spread(publish))
     app.command(epilog=epilog("append 'scenes/*.tif' --to cube --dry-run", "append items.json --to s3://bucket/cube"))(
-        append
+        spread(append)
     )

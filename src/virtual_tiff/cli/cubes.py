@@ -13,11 +13,13 @@ from virtual_tiff.cli.show import count, indent
 if TYPE_CHECKING:
     from virtual_tiff.cube.append import Appended
     from virtual_tiff.cube.explain import Explanation
+    from virtual_tiff.cube.history import Commit
     from virtual_tiff.cube.persist import Published
     from virtual_tiff.cube.tidy import Tidied
     from virtual_tiff.cube.verify import Verification
 
 _MAX_LISTED: Final = 20
+_MAX_TITLE: Final = 100
 
 
 def show_plan(explanation: Explanation, *, failed: int, ledger: Path | None) -> None:
@@ -39,9 +41,11 @@ def show_published(published: Published, groups: Sequence[str], *, failed: int) 
     if failed:
         typer.echo(f"Skipped {count(failed, 'file')} that could not be read")
     typer.echo("\nTo read it:\n")
-    first = groups[0] if groups else published.group
-    group = f", group={first!r}" if first else ""
-    typer.echo(indent(f"from virtual_tiff import open_cube\nds = open_cube({published.url!r}{group})"))
+    first, *others = groups or (published.group,)
+    typer.echo(indent(f"from virtual_tiff import open_cube\nds = {_opening(published.url, first)}"))
+    if others:
+        typer.echo("\nOther groups:\n")
+        _list("  ", [_opening(published.url, group) for group in others])
     codec = " and the codec of virtual-tiff" if published.portability == "segment" else ""
     typer.echo(f"\nor, with icechunk, xarray{codec} alone:\n")
     typer.echo(indent(published.code))
@@ -59,25 +63,40 @@ def show_appended(done: Appended) -> None:
     _list("new group: ", done.new_groups)
     _list("note: ", done.notes)
     if done.failed:
-        typer.echo(f"Skipped {count(len(done.failed), 'file')} that could not be read")
+        typer.echo(f"Skipped {count(len(done.failed), 'file')} that could not be read, or do not fit")
     for snapshot in done.snapshots:
         typer.echo(f"Snapshot {snapshot}")
     for prefix in done.new_containers:
         typer.echo(f"New container: readers that name containers by hand must authorize {prefix}, too")
 
 
-def show_verification(found: Verification) -> None:
-    """Say which sources are no longer what they were."""
-    counts = ", ".join(f"{number:,} {state}" for state, number in found.counts.items() if number)
-    typer.echo(f"{found.url}: {counts or 'no sources'}")
-    _list("", [f"{one.state}: {one.url} {one.why}".rstrip() for one in found.problems])
-    if found.pixels:
-        agree = sum(one.agree for one in found.pixels)
-        typer.echo(f"{agree:,} of {len(found.pixels):,} compared chunks agree")
+def show_verification(found: Verification, *, every: bool = False) -> None:
+    """Say which sources are no longer what they were, and which chunks differ; the totals come last."""
+    lines: list[tuple[str, str, str]] = [(one.state, one.url, one.why) for one in found.problems]
+    lines += [("not written", url, why) for url, why in found.failed.items()]
+    apart = [one for one in found.pixels if not one.agree]
+    chunks = [(one.decoder, f"{one.array} {list(one.chunk)} of {one.url}", one.why) for one in apart]
+    for texts in (lines, chunks):
+        width = max((len(word) for word, _, _ in texts), default=0)
+        whole = [f"{word:<{width}}  {what}{': ' if why else ''}{_one_line(why)}" for word, what, why in texts]
+        _list("", whole, limit=len(whole) if every else _MAX_LISTED, hint="; --verbose tells of all")
+    if found.asked:
+        agree = len(found.pixels) - len(apart)
+        fewer = f" ({found.asked:,} were asked for)" if found.asked > len(found.pixels) else ""
+        typer.echo(f"{agree:,} of {len(found.pixels):,} compared chunks agree{fewer}")
     for word, urls in (("Fixed", found.fixed), ("Accepted", found.accepted)):
         if urls:
             typer.echo(f"{word} {count(len(urls), 'source')}")
-    _list("not written: ", [f"{url}: {why}" for url, why in found.failed.items()])
+    counts = ", ".join(f"{number:,} {state}" for state, number in found.counts.items() if number)
+    typer.echo(f"{found.url}: {counts or 'no sources'}")
+
+
+def show_log(commits: Sequence[Commit], *, whole: bool = False) -> None:
+    """Show commits, one a line, the beginning of their titles or the `whole` of them."""
+    for one in commits:
+        sources = "" if one.sources is None else f"  [{count(one.sources, 'file')}]"
+        title = one.title if whole or len(one.title) <= _MAX_TITLE else f"{one.title[: _MAX_TITLE - 3]}..."
+        typer.echo(f"{one.snapshot}  {one.time:%Y-%m-%d %H:%M:%S}  {title}{sources}")
 
 
 def opened_json(
@@ -93,13 +112,13 @@ def opened_json(
 
 
 def show_opened(
-    dataset: Any, groups: Sequence[str], needs: Mapping[str, str], failed: Mapping[str, str], code: str
+    dataset: Any, groups: Sequence[str], needs: Mapping[str, str], failed: Mapping[str, str], code: str, *, shown: str
 ) -> None:
     """Show a cube, its groups, the credentials by which its sources are read, and the code that opens it."""
     typer.echo(repr(dataset))
     if any(groups):
         typer.echo("\nGroups:")
-        _list("", [group or "/" for group in groups])
+        _list("", [f"{group or '/'}{' (shown above)' if group == shown else ''}" for group in groups])
     typer.echo("\nSources:")
     for prefix, call in needs.items():
         typer.echo(f"  {prefix}: {call}{' (may not be read)' if prefix in failed else ''}")
@@ -121,9 +140,18 @@ def _warn(warnings: Sequence[str]) -> None:
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _list(sign: str, texts: Sequence[str]) -> None:
+def _list(sign: str, texts: Sequence[str], *, limit: int = _MAX_LISTED, hint: str = "") -> None:
     """Print texts, one a line, up to a number of them."""
-    for text in texts[:_MAX_LISTED]:
+    for text in texts[:limit]:
         typer.echo(f"  {sign}{text}")
-    if len(texts) > _MAX_LISTED:
-        typer.echo(f"  {sign}... and {len(texts) - _MAX_LISTED:,} more")
+    if len(texts) > limit:
+        typer.echo(f"  {sign}... and {len(texts) - limit:,} more{hint}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _opening(url: str, group: str) -> str:
+    """What opens a group of a cube."""
+    return f"open_cube({url!r}{f', group={group!r}' if group else ''})"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from virtual_tiff.cli.bars import bars
 from virtual_tiff.cli.options import (
     WRITING,
     CubeOptions,
@@ -20,7 +21,7 @@ from virtual_tiff.cli.options import (
     Verbose,
     spread,
 )
-from virtual_tiff.cli.report import epilog, failed_json, scan_bar, show_json, stop_or_go_on, told
+from virtual_tiff.cli.report import epilog, failed_json, show_json, stop_or_go_on, told
 from virtual_tiff.cli.show import count, indent
 from virtual_tiff.cli.workers import started
 
@@ -93,8 +94,8 @@ def _draft(inputs: list[str], request: Request, *, skip: bool, verbose: bool) ->
     def tell(found: Scan) -> None:
         stop_or_go_on(found.failures, skip=skip and bool(found.headers), verbose=verbose)
 
-    with scan_bar() as on_progress:
-        return draft(inputs, request, on_progress=on_progress, on_scan=tell)
+    with bars() as shown:
+        return draft(inputs, request, on_progress=shown.scanned, on_scan=tell)
 
 
 def show_exported(done: Exported, *, failed: int) -> None:

@@ -1,22 +1,21 @@
-"""How the command speaks: errors in one line on stderr, exit codes, progress bars."""
+"""How the command speaks: errors in one line on stderr, JSON, exit codes."""
 
 from __future__ import annotations
 
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from virtual_tiff.errors import SourceError, TargetError, UsageError, VirtualTiffError
 
 if TYPE_CHECKING:
-    from virtual_tiff.cube.results import Failure, ScanProgress
+    from virtual_tiff.cube.results import Failure
 
 REFUSED: Final = 1
 USAGE: Final = 2
@@ -26,6 +25,7 @@ INTERNAL: Final = 70
 INTERRUPTED: Final = 130
 
 _MAX_FAILURES: Final = 20
+_MAX_ALIKE: Final = 5
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 a file is refused, or the files do not conform; 2 wrong usage; "
@@ -82,11 +82,17 @@ def stop_or_go_on(failures: Sequence[Failure], *, skip: bool, verbose: bool) -> 
 
 
 def show_failures(failures: Sequence[Failure], *, verbose: bool = False) -> None:
-    """Print the errors of files, one line each, up to a number of them."""
-    for failure in failures[:_MAX_FAILURES]:
-        tell(failure.error, verbose=verbose)
-    if len(failures) > _MAX_FAILURES:
-        typer.echo(f"error: {len(failures) - _MAX_FAILURES} more files failed", err=True)
+    """Print the errors of files, one line each, up to a number of them and fewer of those that say the same."""
+    alike: Counter[tuple[str, str]] = Counter()
+    shown = 0
+    for failure in failures:
+        kind = failure.error.feature, failure.error.found
+        alike[kind] += 1
+        if verbose or (alike[kind] <= _MAX_ALIKE and shown < _MAX_FAILURES):
+            tell(failure.error, verbose=verbose)
+            shown += 1
+    if len(failures) > shown:
+        typer.echo(f"error: {len(failures) - shown:,} more files failed; --verbose tells of all", err=True)
 
 
 @contextmanager
@@ -102,34 +108,3 @@ def told(*, verbose: bool) -> Iterator[None]:
     except Exception as error:
         tell(error, verbose=verbose)
         raise typer.Exit(exit_code(error)) from error
-
-
-@contextmanager
-def scan_bar() -> Iterator[Callable[[ScanProgress], None]]:
-    """Show a progress bar, when stderr is a terminal: files, rate, errors, time left."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[errors]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("Reading headers", total=None, rate="", errors="")
-
-        def show(progress: ScanProgress) -> None:
-            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(
-                task,
-                total=progress.total,
-                completed=progress.done,
-                rate=f"{speed:.0f} files/s" if speed else "",
-                errors=f"{progress.failed} failed" if progress.failed else "",
-            )
-
-        yield show

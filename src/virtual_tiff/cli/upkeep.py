@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from virtual_tiff.cli.bars import bars
 from virtual_tiff.cli.options import Concurrency, Cube, Group, Json, Retries, Verbose
 from virtual_tiff.cli.report import epilog, exit_code, show_json, tell, told
 
@@ -17,7 +18,9 @@ def verify(
     context: typer.Context,
     cube: Annotated[str, typer.Argument(metavar="CUBE", help="A cube, or the ledger of a scan.")],
     group: Group = "",
-    pixels: Annotated[int, typer.Option(min=0, help="Compare so many random chunks with their files.")] = 0,
+    pixels: Annotated[
+        int, typer.Option(min=0, help="Compare so many random chunks of all levels and masks with their files.")
+    ] = 0,
     fix: Annotated[bool, typer.Option("--fix", help="Read changed sources again and rewrite them.")] = False,
     accept: Annotated[bool, typer.Option("--accept", help="Accept touched sources, whose bytes are the same.")] = False,
     concurrency: Concurrency = 64,
@@ -29,19 +32,28 @@ def verify(
 
     Exit code 1: some differ or are gone, or pixels differ; 3: some cannot be reached.
     """
-    with told(verbose=verbose or bool(context.obj)):
+    verbose = verbose or bool(context.obj)
+    with told(verbose=verbose):
         from virtual_tiff.cli.cubes import show_verification
         from virtual_tiff.cube.access import quiet_icechunk
         from virtual_tiff.cube.verify import verify as verify_sources
 
         quiet_icechunk()
-        found = verify_sources(
-            cube, group=group, pixels=pixels, fix=fix, accept=accept, concurrency=concurrency, retries=retries
-        )
+        with bars(quiet=as_json) as shown:
+            found = verify_sources(
+                cube,
+                group=group,
+                pixels=pixels,
+                fix=fix,
+                accept=accept,
+                concurrency=concurrency,
+                retries=retries,
+                on_stage=shown.staged,
+            )
         if as_json:
             show_json(found.to_json())
         else:
-            show_verification(found)
+            show_verification(found, every=verbose)
     if found.exit_code:
         raise typer.Exit(found.exit_code)
 
@@ -54,7 +66,9 @@ def log(
     verbose: Verbose = False,
 ) -> None:
     """Show the snapshots of a cube, newest first: when, what came in, and how many files it had then."""
-    with told(verbose=verbose or bool(context.obj)):
+    verbose = verbose or bool(context.obj)
+    with told(verbose=verbose):
+        from virtual_tiff.cli.cubes import show_log
         from virtual_tiff.cube.access import quiet_icechunk
         from virtual_tiff.cube.history import log as read_log
 
@@ -62,10 +76,8 @@ def log(
         commits = read_log(cube, limit=limit)
         if as_json:
             show_json([asdict(one) | {"time": one.time.isoformat()} for one in commits])
-            return
-        for one in commits:
-            sources = "" if one.sources is None else f"  [{one.sources:,} files]"
-            typer.echo(f"{one.snapshot}  {one.time:%Y-%m-%d %H:%M:%S}  {one.title}{sources}")
+        else:
+            show_log(commits, whole=verbose)
 
 
 def open_(
@@ -106,9 +118,13 @@ def open_(
         texts = [] if refused is None else [str(refused), *getattr(refused, "__notes__", ())]
         failed = {prefix: text for prefix in needs for text in texts if f"below {prefix} " in text}
         if as_json:
-            show_json({"url": place.url, "group": group} | opened_json(dataset, groups, needs, failed) | {"code": code})
+            show_json(
+                {"url": place.url, "group": group, "shown": shown}
+                | opened_json(dataset, groups, needs, failed)
+                | {"code": code}
+            )
         else:
-            show_opened(dataset, groups, needs, failed, code)
+            show_opened(dataset, groups, needs, failed, code, shown=shown)
         if refused is not None:
             tell(refused, verbose=verbose)
             raise typer.Exit(exit_code(refused))

@@ -162,9 +162,18 @@ def _lines(array: ArrayExplanation) -> list[str]:
 
 def _readers(readers: dict[str, str]) -> list[str]:
     able = [f"{name}{answer.removeprefix('yes')}" for name, answer in readers.items() if answer.startswith("yes")]
-    unable = [f"{name} ({answer.removeprefix('no: ')})" for name, answer in readers.items() if answer.startswith("no")]
     lines = [f"  can be read by {', '.join(able)}"] if able else []
-    return lines + ([f"  cannot be read by {', '.join(unable)}"] if unable else [])
+    unable: dict[str, list[str]] = {}
+    for name, answer in readers.items():
+        if answer.startswith("no"):
+            unable.setdefault(answer.removeprefix("no: "), []).append(name)
+    reasons = [f"{', '.join(names)} ({_of_many(why) if len(names) > 1 else why})" for why, names in unable.items()]
+    return lines + ([f"  cannot be read by {'; '.join(reasons)}"] if reasons else [])
+
+
+def _of_many(why: str) -> str:
+    """A reason of several readers."""
+    return why.replace("it lacks", "they lack", 1).replace("it has", "they have", 1)
 
 
 def _told(reading: Reading) -> str:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
+from virtual_tiff.codecs.config import CODEC_NAME
+from virtual_tiff.coding import COMPRESSION_NAMES
 from virtual_tiff.cube.blueprint import CubePlan, TreePlan
-from virtual_tiff.cube.conform import check_conform, find_differences
+from virtual_tiff.cube.conform import check_conform
 from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.edges import split_by_edges
 from virtual_tiff.cube.header import FileHeader
@@ -24,6 +26,8 @@ from virtual_tiff.errors import ConformError, UsageError
 type GroupBy = Literal["auto"]
 type OnConflict = Literal["split", "raise"]
 
+_MAX_COMPARED: Final = 100
+"""Groups with which one is compared to find the most similar one."""
 _UTM: Final = re.compile(r"UTM zone (\d+)([NS])")
 _UNITS: Final = {"metre": "m", "meter": "m", "degree": "deg", "foot": "ft", "US survey foot": "ft"}
 
@@ -316,34 +320,62 @@ def _beside(base: str, taken: Sequence[str]) -> str:
 
 
 def _reasons(parts: Sequence[_Part], names: Sequence[str]) -> tuple[str, ...]:
-    """Why each group but the first of its kind is one of its own."""
+    """What sets each group but the first apart from the most similar one before it."""
     reasons = []
     for position, (part, name) in enumerate(zip(parts, names, strict=True)):
         if position == 0:
             continue
-        near = [
-            other
-            for other in range(position)
-            if (parts[other].base, parts[other].era) == (part.base, part.era) or parts[other].base == part.base
-        ]
-        other = near[-1] if near else 0
+        other = _nearest(parts[:position], part)
         count = f"{len(part.headers)} file{'s' if len(part.headers) > 1 else ''}"
         reasons.append(f"{name} ({count}) is apart from {names[other]}: {_why(parts[other], part)}")
     return tuple(reasons)
 
 
+def _nearest(parts: Sequence[_Part], part: _Part) -> int:
+    """Which part differs the least; those of the same ground and era go before those of the same ground, and others."""
+    kin = [number for number, one in enumerate(parts) if (one.base, one.era) == (part.base, part.era)]
+    kin = kin or [number for number, one in enumerate(parts) if one.base == part.base] or list(range(len(parts)))
+    return min(kin[:_MAX_COMPARED], key=lambda number: len(_differences(parts[number], part)))
+
+
 def _why(one: _Part, two: _Part) -> str:
-    pair = (one.headers[0], two.headers[0])
     if one.base == two.base and one.era == two.era:
         return "its files overlap with those, or lie between their chunks"
-    differences = find_differences(pair)
-    fields = (
-        f"{field} ({second}, not {first})"
-        for field, (first, second) in ((field, list(groups)) for field, groups in differences.items())
-        if field not in WHERE
-    )
-    listed = ", ".join(fields)
-    grounds = [footprint(header) for header in pair]
+    listed = ", ".join(f"{field} ({after}, not {before})" for field, before, after in _differences(one, two))
+    grounds = [footprint(part.headers[0]) for part in (one, two)]
     if not listed and not same_resolution(grounds[0].transform, grounds[1]):
         return f"its pixels are {pixel_size(grounds[1])}, not {pixel_size(grounds[0])}"
     return f"it differs in {listed or 'masks'}"
+
+
+def _differences(one: _Part, two: _Part) -> list[tuple[str, str, str]]:
+    """The traits in which the files of two groups differ, with their values, as people call them.
+
+    Those that say where the files lie, or that follow from others, are left out.
+    """
+    before, after = (part.headers[0].traits for part in (one, two))
+    fields = [field for field in {**before, **after} if field not in WHERE and before.get(field) != after.get(field)]
+    chains = (
+        {name for traits in (before, after) for name in traits["codecs"].split(" > ")} if "codecs" in fields else ()
+    )
+    implied = {
+        *(["fill value"] if len(fields) > 1 else []),
+        *(["last rows"] if "chunk shape" in fields else []),
+        *([f"{CODEC_NAME} sample_format", f"{CODEC_NAME} bits"] if "data type" in fields else []),
+        *(field for field in fields if field.partition(" ")[0] in chains),
+    }
+    return [
+        (field.removeprefix(f"{CODEC_NAME} "), _readable(field, before), _readable(field, after))
+        for field in fields
+        if field not in implied
+    ]
+
+
+def _readable(field: str, traits: Mapping[str, str]) -> str:
+    """The value of a trait; compression schemes by their names."""
+    text = traits.get(field, "none")
+    code = traits.get(f"{CODEC_NAME} compression", "")
+    scheme = COMPRESSION_NAMES.get(int(code), code) if code.isdecimal() else code
+    if field == "codecs":
+        return text.replace(CODEC_NAME, f"{CODEC_NAME} of {scheme}")
+    return scheme if field == f"{CODEC_NAME} compression" else text
