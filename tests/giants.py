@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
@@ -167,3 +168,34 @@ def _lsm_ifd(values: dict[int, tuple[int, bytes]], offset: int, *, last: bool) -
         table += struct.pack("<HHI", code, kind, len(raw) // sizes[kind]) + field
     following = 0 if last else start + len(behind)
     return struct.pack("<H", len(values)) + table + struct.pack("<I", following) + behind
+
+
+def restarted_jpeg(
+    tiles: npt.NDArray[np.uint8], *, subsampling: str = "444", size: tuple[int, int] = (0, 0)
+) -> tuple[bytes, list[int]]:
+    """Return a JPEG stream with a restart marker behind each tile, and where the data of each begin in it.
+
+    Parameters
+    ----------
+    tiles
+        Shape (tile rows, tiles, rows, columns, 3): one row of blocks each.
+    size
+        Rows and columns that the frame states; Hamamatsu writes 0 where there are more than JPEG can count.
+    """
+    blocks = tiles.shape[3] // (8 if subsampling == "444" else 16)
+    stream, starts = b"", []
+    for number, tile in enumerate(tiles.reshape(-1, *tiles.shape[2:])):
+        own = bytes(
+            imagecodecs.jpeg8_encode(tile, 90, colorspace="rgb", outcolorspace="ycbcr", subsampling=subsampling)
+        )
+        scan = own.index(b"\xff\xda")
+        start = scan + 2 + int.from_bytes(own[scan + 2 : scan + 4], "big")
+        if not stream:
+            frame = own.index(b"\xff\xc0") + 5
+            patched = own[:frame] + struct.pack(">HH", *size) + own[frame + 4 : scan]
+            stream = patched + b"\xff\xdd\0\x04" + struct.pack(">H", blocks) + own[scan:start]
+        else:
+            stream += bytes([0xFF, 0xD0 + (number - 1) % 8])
+        starts.append(len(stream))
+        stream += own[start:-2]
+    return stream + b"\xff\xd9", starts

@@ -36,6 +36,7 @@ ROOMS = {
     "chunks": "array",
     "inline": "array",
     "oldjpeg": "array",
+    "restarts": "array",
     "proof": "array",
     "geo": "geo",
     "pyramid": "pyramid",

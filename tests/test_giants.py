@@ -18,10 +18,12 @@ import zarr
 from obspec_utils.registry import ObjectStoreRegistry
 from obstore.store import LocalStore
 
-from tests.giants import GIB, WRAP, Page, Strip, lsm_info, slide_tags, write_lsm, write_ndpi
+from tests.giants import GIB, WRAP, Page, Strip, lsm_info, restarted_jpeg, slide_tags, write_lsm, write_ndpi
 from tests.servers import Web
 from tests.tiffbytes import Entry
-from virtual_tiff import FormatError, VirtualTIFF, VirtualTiffError, open_tiff
+from virtual_tiff import FormatError, UnsupportedError, VirtualTIFF, VirtualTiffError, open_tiff, restarts
+from virtual_tiff.cube.describe import describe_file
+from virtual_tiff.cube.stores import locate
 from virtual_tiff.tiff.ifd import TiffFile
 from virtual_tiff.tiff.protocol import Limits
 from virtual_tiff.tiff.source import Source, read_tiff
@@ -203,6 +205,96 @@ def test_ndpi_that_ends_inside_of_an_ifd(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.truncate(6 * GIB + 100)
     assert refusal(path).feature in ("truncated", "bad-tag")
+
+
+# ---- pages of NDPI that JPEG cannot count
+
+
+def wide(
+    path: Path, *, subsampling: str = "444", size: tuple[int, int] = (0, 0), at: int = 5 * GIB, **change: Any
+) -> tuple[Path, list[int]]:
+    """A slide of 65600 columns: 25 tiles across and 2 down, the last row and column cut."""
+    factor = 1 if subsampling == "444" else 2
+    tiles = noise(2, 25, 1, 1, 3).repeat(8 * factor, 2).repeat(2624, 3)
+    tiles[..., ::5, 1] ^= 255
+    tiles[:, :, 3, ::7] ^= 63
+    stream, starts = restarted_jpeg(tiles, subsampling=subsampling, size=size)
+    width, height = 65600 - 3, 16 * factor - 5
+    tags = {e.code: e for e in slide_tags(width, height, 3, compression=7, photometric=6)}
+    tags[Tags.YCbCrSubSampling] = Entry(Tags.YCbCrSubSampling, 3, [factor, factor])
+    tags[Tags.NDPIMCUStarts] = Entry(Tags.NDPIMCUStarts, 4, starts)
+    tags[Tags.NDPIMCUStartsHighBytes] = Entry(Tags.NDPIMCUStartsHighBytes, 4, [0] * len(starts))
+    for code, entry in change.pop("tags", {}).items():
+        tags.pop(code)
+        tags |= {} if entry is None else {code: entry}
+    return write_ndpi(path, [Page([*tags.values()], [stream], [at], at + 2 * len(stream))]), starts
+
+
+@pytest.mark.parametrize(
+    ("subsampling", "size", "at"),
+    [("444", (0, 0), 5 * GIB), ("420", (11, 61), WRAP - 1000), ("420", (0, 0), 1000)],
+)
+def test_a_page_that_jpeg_cannot_count_is_read_by_its_restart_markers(
+    tmp_path: Path, subsampling: str, size: tuple[int, int], at: int
+) -> None:
+    path, starts = wide(tmp_path / "a.ndpi", subsampling=subsampling, size=size, at=at)
+    assert_as_tifffile(path)
+    store = VirtualTIFF(ifd=0)(path.as_uri(), ObjectStoreRegistry({"file://": LocalStore()}))
+    array = zarr.open_group(store, mode="r", zarr_format=3)["band_data"]
+    assert isinstance(array, zarr.Array)
+    assert array.chunks == (3, 8 if subsampling == "444" else 16, 2624)
+    assert array.nchunks == len(starts)
+    assert pixels_of(path, 0).std() > 40
+
+
+@pytest.mark.parametrize(
+    ("code", "entry"),
+    [
+        (Tags.NDPIMCUStarts, None),
+        (Tags.NDPIMCUStarts, Entry(Tags.NDPIMCUStarts, 4, [700, 800])),
+        (Tags.NDPIMCUStarts, Entry(Tags.NDPIMCUStarts, 4, list(range(900, 850, -1)))),
+        (Tags.NDPIMCUStartsHighBytes, Entry(Tags.NDPIMCUStartsHighBytes, 4, [0] * 7)),
+        (Tags.NDPIMCUStartsHighBytes, Entry(Tags.NDPIMCUStartsHighBytes, 4, [1] * 50)),
+        (Tags.ImageWidth, Entry(Tags.ImageWidth, 4, [65601])),
+        (Tags.ImageLength, Entry(Tags.ImageLength, 4, [17])),
+    ],
+)
+def test_such_a_page_is_refused_by_name_when_it_does_not_fit_its_markers(
+    tmp_path: Path, code: int, entry: Entry | None
+) -> None:
+    path, _ = wide(tmp_path / "a.ndpi", tags={code: entry})
+    error = refusal(path)
+    assert isinstance(error, UnsupportedError)
+    assert error.feature == "jpeg"
+    assert "in one JPEG stream" in error.found
+
+
+def test_such_a_page_is_refused_without_a_restart_interval(tmp_path: Path) -> None:
+    path, _ = wide(tmp_path / "a.ndpi", at=1000)
+    data = path.read_bytes()
+    for old, new in ((b"\xff\xdd\0\x04", b"\xff\xfe\0\x04"), (b"\xff\xc0", b"\xff\xc2"), (b"\xff\xd8", b"\xff\xd9")):
+        path.write_bytes(data[:1000] + data[1000:].replace(old, new, 1))
+        assert refusal(path).feature == "jpeg"
+
+
+def test_a_page_that_is_too_large_to_be_decoded_as_a_whole_is_read_in_the_same_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "MAX_SEGMENT_BYTES", 5000)
+    stream, starts = restarted_jpeg(noise(5, 3, 8, 32, 3))
+    tags = slide_tags(92, 38, 3, compression=7, photometric=6)
+    tags += [Entry(Tags.YCbCrSubSampling, 3, [1, 1]), Entry(Tags.NDPIMCUStarts, 4, starts)]
+    path = write_ndpi(tmp_path / "a.ndpi", [Page(tags, [with_size(stream, 38, 92)], [WRAP - 1000], WRAP + 200_000)])
+    assert_as_tifffile(path)
+    (image,) = describe_file(locate(path)).images
+    assert (image.refusal, image.array is None) == (None, False)
+    assert image.layout == "tiles of 32 x 8"
+
+
+def with_size(stream: bytes, rows: int, columns: int) -> bytes:
+    """Let the frame of a JPEG stream state its true size."""
+    place = stream.index(b"\xff\xc0") + 5
+    return stream[:place] + struct.pack(">HH", rows, columns) + stream[place + 4 :]
 
 
 # ---- LSM
@@ -391,14 +483,18 @@ def mutants(path: Path, places: list[int], seed: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("kind", ["ndpi", "lsm"])
+@pytest.mark.parametrize("kind", ["ndpi", "wide", "lsm"])
 def test_damaged_headers_raise_only_our_errors(tmp_path: Path, kind: str, seed: int) -> None:
+    extra: list[int] = []
     if kind == "ndpi":
         path = slide(tmp_path / "a.ndpi")
+    elif kind == "wide":
+        path, _ = wide(tmp_path / "a.ndpi")
+        extra = [5 * GIB, 5 * GIB + 200, 5 * GIB + 400]
     else:
         pages, end = recording(times=3, positions=3, step=int(1.7 * GIB))
         path = write_lsm(tmp_path / "a.lsm", pages, size=end, info=lsm_info(3, 3))
-    places = [ifd.offset for ifd in header_of(path).ifds] + [0]
+    places = [ifd.offset for ifd in header_of(path).ifds] + [0, *extra]
     outcomes = set()
     for _ in mutants(path, places, seed):
         for number in (0, 2):

@@ -29,6 +29,7 @@ _RGB, _YCBCR = 2, 6
 _BARE: Final = {0x01, *range(0xD0, 0xD8), 0xD8}  # markers without a length
 _FRAMES: Final = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS: Final = 0xC3
+_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _YCCK: Final = 2  # value of the transform in Adobe's APP14
 
 
@@ -101,13 +102,14 @@ def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     if config.samples == 1 and config.is_subsampled:
         msg = "planes of subsampled YCbCr have different sizes"
         raise DecodeError(msg, feature="codec-config")
-    frame = read_frame(segment)
+    stream, tables = _stream(segment, config)
+    frame = read_frame(stream)
     sizes = _sizes(frame, config)
     color, out_color = _colors(frame, config)
     try:
         samples: npt.NDArray[Any] = imagecodecs.jpeg8_decode(
-            segment,
-            tables=config.jpeg_tables,
+            stream,
+            tables=tables,
             colorspace=color,
             outcolorspace=out_color,
             shape=(config.rows, config.columns) if frame.rows == 0 else None,
@@ -119,6 +121,18 @@ def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         msg = f"the JPEG stream decodes to shape {samples.shape}, not to {sizes}"
         raise DecodeError(msg, feature="corrupt-segment")
     return fit(samples.reshape(sizes), config)
+
+
+def _stream(segment: Buffer, config: SegmentConfig) -> tuple[Buffer, bytes | None]:
+    """Return the JPEG stream of a segment, and the tables that it lacks.
+
+    Tables that do not end with an end of image are the header of a stream, up to and with that of its scan; then the
+    segment is what lies between two restart markers.
+    """
+    tables = config.jpeg_tables
+    if not tables or tables.endswith(_EOI) or bytes(memoryview(segment)[:2]) in (_SOI, b""):
+        return segment, tables
+    return b"".join((tables, segment, _EOI)), None
 
 
 def _sizes(frame: Frame, config: SegmentConfig) -> tuple[int, int, int]:

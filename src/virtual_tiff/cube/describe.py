@@ -16,6 +16,7 @@ from virtual_tiff.describe import describe_image
 from virtual_tiff.errors import SourceError, VirtualTiffError
 from virtual_tiff.layout import SegmentLayout, segment_layout
 from virtual_tiff.pyramid import pyramids
+from virtual_tiff.restarts import as_tiles
 from virtual_tiff.tiff.ifd import Ifd
 from virtual_tiff.tiff.source import Source, load_tags_async, read_tiff_async
 from virtual_tiff.tiff.tags import Tags
@@ -98,7 +99,7 @@ async def _describe(place: Location, options: ChunkOptions | None) -> FileReport
         loaded = await load_tags_async(source, ifd, LAYOUT_TAGS)
         layout: SegmentLayout | None = None
         try:
-            layout = segment_layout(tiff, loaded)
+            layout = segment_layout(tiff, await source.run_async(as_tiles(loaded)))
             array = await source.run_async(virtual_array(tiff, ifd.path, options))
         except SourceError:
             raise

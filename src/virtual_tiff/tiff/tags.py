@@ -418,6 +418,7 @@ class Tags(IntEnum):
     NDPIZOffset = 65424, _ANY, "Hamamatsu NDPI"
     NDPIMCUStarts = 65426, _ANY, "Hamamatsu NDPI"
     NDPIReference = 65427, _ANY, "Hamamatsu NDPI"
+    NDPIMCUStartsHighBytes = 65432, _ANY, "Hamamatsu NDPI"
     NDPIPropertyMap = 65449, _ANY, "Hamamatsu NDPI"
 
 
