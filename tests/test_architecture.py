@@ -37,6 +37,7 @@ ROOMS = {
     "inline": "array",
     "oldjpeg": "array",
     "restarts": "array",
+    "fluorescence": "array",
     "proof": "array",
     "geo": "geo",
     "pyramid": "pyramid",

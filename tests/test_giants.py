@@ -207,6 +207,27 @@ def test_ndpi_that_ends_inside_of_an_ifd(tmp_path: Path) -> None:
     assert refusal(path).feature in ("truncated", "bad-tag")
 
 
+@pytest.mark.parametrize("mode", [0, 6, 7, 18])
+@pytest.mark.parametrize("lens", [20.0, -1.0])
+@pytest.mark.parametrize("at", [1000, WRAP])
+def test_fluorescence_slides_hold_16_bits_whatever_their_tags_say(
+    tmp_path: Path, mode: int, lens: float, at: int
+) -> None:
+    """CaptureMode tells; the picture of the whole slide, whose lens is -1, is as its tags say."""
+    is_deep = mode > 6 and lens > 0
+    pixels = DRAW.integers(0, 60000, (40, 48), np.uint16) if is_deep else noise(40, 48, 3)
+    level = bytes(imagecodecs.jpegxr_encode(pixels))
+    tags = [e for e in slide_tags(48, 40, 3, compression=22610, photometric=2) if e.code != Tags.NDPISourceLens]
+    tags += [Entry(Tags.NDPISourceLens, 11, [lens]), Entry(Tags.NDPICaptureMode, 4, [mode])]
+    path = write_ndpi(tmp_path / "a.ndpi", [Page(tags, [level], [at], at + 50_000)])
+    ours = pixels_of(path, 0)
+    np.testing.assert_array_equal(ours, pixels if is_deep else np.moveaxis(pixels, -1, 0))
+    if mode != 6:  # tifffile takes it for deep, Bio-Formats does not
+        assert_as_tifffile(path)
+    (image,) = describe_file(locate(path)).images
+    assert (image.refusal, image.dtype) == (None, str(ours.dtype))
+
+
 # ---- pages of NDPI that JPEG cannot count
 
 
@@ -407,6 +428,7 @@ def test_lsm_of_less_than_4_gib_is_not_unwrapped(tmp_path: Path) -> None:
         ("gap", "its last strip would lie at"),
         ("odd", "no pairs"),
         ("magic", "damaged"),
+        ("chain", "chain of IFDs"),
         ("counts", "3 tiles of 2 positions"),
         ("offsets", "where their strips are"),
     ],
@@ -420,6 +442,8 @@ def test_lsm_that_cannot_be_unwrapped_is_refused(tmp_path: Path, change: str, re
         end += WRAP
     elif change == "odd":
         pages = pages[:-1]
+    elif change == "chain":
+        end = 2 * WRAP
     elif change == "magic":
         info = bytes(512)
     elif change == "counts":
@@ -427,6 +451,10 @@ def test_lsm_that_cannot_be_unwrapped_is_refused(tmp_path: Path, change: str, re
     elif change == "offsets":
         info += b"x"
     path = write_lsm(tmp_path / "a.lsm", pages, size=end, info=info)
+    if change == "chain":
+        with path.open("r+b") as file:
+            file.seek(header_of(path).ifds[3].offset)
+            file.write(bytes(2))
     if change == "offsets":
         replace_code(path, Tags.StripOffsets, 65433, header_of(path).ifds[4].offset)
     error = refusal(path)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from virtual_tiff import oldjpeg, restarts
+from virtual_tiff import fluorescence, oldjpeg, restarts
 from virtual_tiff.chain import CodecJson, Portability, codec_chain
 from virtual_tiff.chunks import ChunkOptions, ChunkPlan, plan_chunks
 from virtual_tiff.coding import OLD_JPEG
@@ -156,7 +156,7 @@ def virtual_array(tiff: TiffFile, path: int | IfdPath, options: ChunkOptions | N
 def _virtual_array(tiff: TiffFile, ifd: Ifd, options: ChunkOptions) -> Reader[VirtualArray]:
     ifd = yield from load_tags(ifd, tuple(tag for tag in LAYOUT_TAGS if tag in ifd))
     ifd = yield from oldjpeg.with_size(ifd)
-    ifd = yield from restarts.as_tiles(ifd)
+    ifd = yield from restarts.as_tiles(fluorescence.with_true_samples(tiff, ifd))
     layout = segment_layout(tiff, ifd, color=options.color)
     ranges = segment_ranges(tiff, ifd, layout)
     if ranges.doubtful and has_leaders(tiff):

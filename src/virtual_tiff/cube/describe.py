@@ -14,6 +14,7 @@ from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.describe import describe_image
 from virtual_tiff.errors import SourceError, VirtualTiffError
+from virtual_tiff.fluorescence import with_true_samples
 from virtual_tiff.layout import SegmentLayout, segment_layout
 from virtual_tiff.pyramid import pyramids
 from virtual_tiff.restarts import as_tiles
@@ -99,7 +100,7 @@ async def _describe(place: Location, options: ChunkOptions | None) -> FileReport
         loaded = await load_tags_async(source, ifd, LAYOUT_TAGS)
         layout: SegmentLayout | None = None
         try:
-            layout = segment_layout(tiff, await source.run_async(as_tiles(loaded)))
+            layout = segment_layout(tiff, await source.run_async(as_tiles(with_true_samples(tiff, loaded))))
             array = await source.run_async(virtual_array(tiff, ifd.path, options))
         except SourceError:
             raise

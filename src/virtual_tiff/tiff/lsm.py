@@ -32,7 +32,7 @@ _MAGIC: Final = frozenset({0x0300494C, 0x0400494C})
 _LENGTH, _TIMES, _POSITIONS, _TILES = 4, 24, 264, 268  # places of 32-bit integers in the LSMInfo tag
 
 
-def unwrap(pages: Sequence[dict[int, TagEntry]], size: int) -> None:
+def unwrap(pages: Sequence[dict[int, TagEntry]], size: int, *, is_whole: bool) -> None:
     """Replace the offsets of strips of all IFDs of the main chain by true ones.
 
     Parameters
@@ -41,12 +41,16 @@ def unwrap(pages: Sequence[dict[int, TagEntry]], size: int) -> None:
         The entries of each IFD, in the order of the chain.
     size
         Bytes of the file.
+    is_whole
+        Whether these are all IFDs: else the order of the recording is not known.
 
     Raises
     ------
     FormatError
         ``wrapped-offsets`` when the order of the strips is not known, or leads out of the file.
     """
+    if not is_whole:
+        raise _refusal("its chain of IFDs is damaged")
     stored = [_stored(entries) for entries in pages]
     true = true_offsets(pages[0][Tags.LSMInfo][3] or b"", stored, size)
     for entries, offsets in zip(pages, true, strict=True):

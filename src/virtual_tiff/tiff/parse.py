@@ -263,7 +263,7 @@ class _Parser:
             self._charge(sum(nbytes for _, nbytes in draft.wanted.values()))
         yield from self._load_wanted(drafts)
         if self.lsm and self.size is not None:
-            lsm.unwrap([draft.entries for draft in drafts], self.size)
+            lsm.unwrap([draft.entries for draft in drafts], self.size, is_whole=not self.problems)
             return
         for draft in drafts:
             for problem in ndpi.complete(draft.entries, draft.path):

@@ -419,6 +419,7 @@ class Tags(IntEnum):
     NDPIMCUStarts = 65426, _ANY, "Hamamatsu NDPI"
     NDPIReference = 65427, _ANY, "Hamamatsu NDPI"
     NDPIMCUStartsHighBytes = 65432, _ANY, "Hamamatsu NDPI"
+    NDPICaptureMode = 65441, _ANY, "Hamamatsu NDPI"
     NDPIPropertyMap = 65449, _ANY, "Hamamatsu NDPI"
 
 
