@@ -107,6 +107,7 @@ def test_each_field_of_a_request_can_be_asked_for(tmp_path: Path) -> None:
         short_strips="pad",
     )
     cube = CubeOptions(
+        masks=True,
         levels="0,2",
         bands="4,red",
         bounds="-10,40,0,50",

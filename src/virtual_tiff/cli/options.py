@@ -104,7 +104,8 @@ class ReadOptions:
         str, typer.Option(help="The image of each file: an index, or a path such as 3.0.", rich_help_panel=EXPOSED)
     ] = "0"
     overviews: Annotated[
-        bool, typer.Option("--overviews", help="Overviews and masks, too.", rich_help_panel=EXPOSED)
+        bool,
+        typer.Option("--overviews", help="Overviews and masks, too; as a multiscale group.", rich_help_panel=EXPOSED),
     ] = False
     short_strips: Annotated[
         Literal["auto", "pad", "inline", "rectilinear", "error"],
@@ -164,6 +165,14 @@ class SpeedOptions:
 class CubeOptions:
     """What a cube is like."""
 
+    masks: Annotated[
+        bool,
+        typer.Option(
+            "--masks",
+            help="Masks beside the image, also without overviews; the ledger of a scan needs --overviews then.",
+            rich_help_panel=EXPOSED,
+        ),
+    ] = False
     levels: Annotated[
         str | None,
         typer.Option(
@@ -269,6 +278,7 @@ class CubeOptions:
         levels = parse_levels(self.levels)
         request = Request(
             **shared | {"overviews": shared["overviews"] if levels is None else levels},
+            masks=self.masks,
             dim=self.dim,
             name=self.name,
             value_attributes=not self.stored_values,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from virtual_tiff.errors import UsageError
 
 if TYPE_CHECKING:
     from virtual_tiff.cube.select import Bounds, Window
-
-_CORNERS = 4
 
 
 def parse_bands(text: str | None) -> list[int | str] | None:
@@ -56,14 +55,11 @@ def parse_bounds(text: str | None) -> Bounds | None:
     if text is None:
         return None
     hint = "Write west,south,east,north in units of the CRS, such as 500000,4590000,510000,4600000."
-    try:
-        west, south, east, north = (float(part) for part in _four(text))
-    except ValueError:
-        raise _bad("--bounds", text, hint) from None
-    corners = (west, south, east, north)
-    if not all(map(math.isfinite, corners)) or west >= east or south >= north:
-        raise _bad("--bounds", text, hint)
-    return corners
+
+    def fits(west: float, south: float, east: float, north: float) -> bool:
+        return all(map(math.isfinite, (west, south, east, north))) and west < east and south < north
+
+    return _four("--bounds", text, float, fits, hint)
 
 
 def parse_window(text: str | None) -> Window | None:
@@ -77,20 +73,20 @@ def parse_window(text: str | None) -> Window | None:
     if text is None:
         return None
     hint = "Write column,row,width,height in pixels, such as 0,0,512,512."
+    return _four("--window", text, int, lambda _col, _row, width, height: width > 0 and height > 0, hint)
+
+
+def _four[T](
+    option: str, text: str, read: Callable[[str], T], fits: Callable[[T, T, T, T], bool], hint: str
+) -> tuple[T, T, T, T]:
+    """Read four numbers that fit together."""
     try:
-        col, row, width, height = (int(part) for part in _four(text))
+        one, two, three, four = map(read, text.split(","))
     except ValueError:
-        raise _bad("--window", text, hint) from None
-    if width < 1 or height < 1:
-        raise _bad("--window", text, hint)
-    return (col, row, width, height)
-
-
-def _four(text: str) -> list[str]:
-    parts = text.split(",")
-    if len(parts) != _CORNERS:
-        raise ValueError
-    return parts
+        raise _bad(option, text, hint) from None
+    if not fits(one, two, three, four):
+        raise _bad(option, text, hint)
+    return one, two, three, four
 
 
 def _bad(option: str, text: str, hint: str) -> UsageError:

@@ -47,6 +47,7 @@ class Request:
     ifd: int | IfdPath = 0
     options: ChunkOptions | None = None
     overviews: bool | Sequence[int] = False
+    masks: bool = False
     dim: str = "item"
     name: str = "band_data"
     value_attributes: bool = True
@@ -104,7 +105,7 @@ class Request:
     def reading(self) -> HeaderOptions:
         """What is read of each file."""
         ifd = (self.ifd,) if isinstance(self.ifd, int) else tuple(self.ifd)
-        levels = self.overviews if isinstance(self.overviews, bool) else True
+        levels = True if self.masks or not isinstance(self.overviews, bool) else self.overviews
         chunks = self.options or ChunkOptions()
         if self.chunk_grid == "rectilinear" and chunks.short_strips == "auto":
             chunks = replace(chunks, short_strips="rectilinear")

@@ -41,6 +41,7 @@ def publish(
     ifd: int | IfdPath = 0,
     options: ChunkOptions | None = None,
     overviews: bool | Sequence[int] = False,
+    masks: bool = False,
     dim: str = "item",
     name: str = "band_data",
     time: TimeSource | Literal["none"] | None = None,
@@ -87,7 +88,10 @@ def publish(
         How strips become chunks.
     overviews
         Whether to publish the overviews that all files have, too: as a multiscale group with a group for each level;
-        or the numbers of the levels, 0 the finest.
+        or the numbers of the levels, 0 the finest. Masks come with them.
+    masks
+        Whether to publish the masks that all files have as a variable beside the image, also without overviews. This
+        reads all IFDs of the files.
     dim, name
         Names of the new leading dimension, where files have nothing but their names, and of the variable.
     time
@@ -158,6 +162,7 @@ def publish(
         ifd=ifd,
         options=options,
         overviews=overviews,
+        masks=masks,
         dim=dim,
         name=name,
         time=time,
