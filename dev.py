@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "installed.json"
 UV_HOME = ROOT / "build" / "uv"
+NODE = ROOT / "build" / "node"
+ZARRITA = "zarrita@0.7"
 SUPPORTED = ("3.13", "3.14", "3.12")  # in order of preference
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 PYTHON = VENV / SCRIPTS / ("python.exe" if os.name == "nt" else "python")
@@ -70,6 +72,7 @@ def test(rest: list[str]) -> None:
     """Run all checks, or pytest alone when it is given arguments."""
     environment("test", "lint")
     install_nginx()
+    install_zarrita()
     run_all(*([("pytest", *rest)] if rest else [*LINTERS, ("pytest", "-n", "auto")]))
 
 
@@ -233,6 +236,26 @@ def install_nginx() -> None:
         attempt("apt-get", "update", quiet=True, env=env)
         if not attempt(*install, quiet=True, env=env):
             say("nginx could not be installed: the tests use a server in Python instead")
+
+
+def install_zarrita() -> None:
+    """Install a reader in JavaScript for the tests, where Node.js is there; without it they are skipped."""
+    if (NODE / "node_modules" / "zarrita").exists() or not shutil.which("node") or not shutil.which("npm"):
+        return
+    say("installing zarrita for the tests")
+    NODE.mkdir(parents=True, exist_ok=True)
+    quiet = (
+        "--no-package-lock",
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries",
+        "1",
+        "--fetch-timeout",
+        "30000",
+    )
+    if not attempt("npm", "install", "--prefix", NODE, *quiet, ZARRITA, quiet=True):
+        say("zarrita could not be installed: tests in Node.js are skipped")
 
 
 # Running

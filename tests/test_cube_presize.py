@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from virtual_tiff.cube.durations import parse_duration
-from virtual_tiff.cube.presize import parse_presize
+from virtual_tiff.cube.presize import parse_presize, presized
 from virtual_tiff.errors import UsageError
 
 
@@ -111,3 +111,14 @@ def test_durations() -> None:
     assert parse_duration("P1Y6M").months == 18
     with pytest.raises(UsageError, match="no fixed length"):
         parse_duration("P1M").fixed()
+
+
+def test_values_of_axes_are_lists_or_texts() -> None:
+    day = datetime(2024, 5, 1, tzinfo=UTC)
+    assert presized({"time": "2024-05-01/2024-05-02/P1D", "n": [3, 1], "band": "B02,B03"}) == {
+        "time": (day, day + timedelta(days=1)),
+        "n": (3, 1),
+        "band": ("B02", "B03"),
+    }
+    with pytest.raises(UsageError, match="'time=2024'"):
+        presized({"time": "2024"})

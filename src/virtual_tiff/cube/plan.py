@@ -13,6 +13,7 @@ from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.edges import ChunkGrid
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.levels import tree
+from virtual_tiff.cube.presize import presized
 from virtual_tiff.cube.select import Bounds, Window
 from virtual_tiff.cube.views import BandAs, OnDuplicate, StackOptions, chosen_files
 from virtual_tiff.errors import UsageError
@@ -84,7 +85,8 @@ def plan_stack(
         What to do with files that claim the very same place (the same labels, the same ground): "raise", or use
         the "first" or the "last" of them.
     presize
-        Values that axes get beside those of the files, so that later files find their places there.
+        Values that axes get beside those of the files, so that later files find their places there: a list, or a
+        text such as ``"2024-05-01/2024-05-31/P1D"``, see :func:`virtual_tiff.cube.presize.parse_presize`.
 
     Raises
     ------
@@ -149,5 +151,5 @@ def stack_options(headers: Sequence[FileHeader] | None, **options: Any) -> Stack
         if isinstance(options.get(name), Iterable):
             options[name] = tuple(options[name])
     if options.get("presize"):
-        options["presize"] = {name: tuple(values) for name, values in options["presize"].items()}
+        options["presize"] = presized(options["presize"])
     return StackOptions(**options)

@@ -68,6 +68,19 @@ def parse_presize(texts: Iterable[str], kinds: Mapping[str, FieldKind] | None = 
     return found
 
 
+def presized(given: Mapping[str, Iterable[AxisValue] | str]) -> dict[str, tuple[AxisValue, ...]]:
+    """The values of each axis, of which some are given as text.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` with the text that cannot be understood.
+    """
+    texts = {name: values for name, values in given.items() if isinstance(values, str)}
+    parsed = parse_presize(f"{name}={text}" for name, text in texts.items())
+    return {name: tuple(parsed.get(name, values)) for name, values in given.items()}
+
+
 def _known_kind(name: str, kinds: Mapping[str, FieldKind]) -> _Kind | None:
     known = kinds.get(name)
     if known is not None:
