@@ -113,10 +113,16 @@ def undo_floating_point(rows: Octets, config: SegmentConfig) -> Octets:
     count, row_bytes = rows.shape
     out = np.empty((count, row_bytes), np.uint8)
     step = max(1, _BLOCK_BYTES // row_bytes)
+    distance = config.samples * FLOATING_POINT[config.predictor]
+    at_once = distance == 1 and planes.sums(width, row_bytes // width)
     for start in range(0, count, step):
         block = rows[start : start + step]
-        _accumulate(block, config.samples * FLOATING_POINT[config.predictor])
-        planes.join(block.reshape(block.shape[0], width, -1), out[start : start + step])
+        apart = block.reshape(block.shape[0], width, -1)
+        if at_once:
+            planes.sum_and_join(apart, out[start : start + step])
+            continue
+        _accumulate(block, distance)
+        planes.join(apart, out[start : start + step])
     return out
 
 
