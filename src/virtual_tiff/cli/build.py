@@ -99,7 +99,7 @@ def plan(
 
         request = cube.request(reading, speed, ledger=ledger, executor=executor)
         with bars(quiet=as_json) as shown:
-            made = _draft(inputs, request, shown, skip=cube.skips, verbose=verbose)
+            made = drafted(inputs, request, shown, skip=cube.skips, verbose=verbose)
         if made.plan is None:
             made.scan.check()
             return
@@ -140,7 +140,7 @@ def publish(
         request = cube.request(reading, speed, ledger=ledger, executor=executor)
         check_target(to, group=group, into=into)
         with bars(quiet=as_json) as shown:
-            made = _draft(inputs, request, shown, skip=cube.skips, verbose=verbose)
+            made = drafted(inputs, request, shown, skip=cube.skips, verbose=verbose)
             done = publish_draft(
                 made,
                 to,
@@ -158,7 +158,7 @@ def publish(
             show_published(done, groups_of(to, group), failed=len(failures))
 
 
-def _draft(inputs: list[str], request: Request, shown: Bars, *, skip: bool, verbose: bool) -> Draft:
+def drafted(inputs: list[str], request: Request, shown: Bars, *, skip: bool, verbose: bool) -> Draft:
     """Scan and plan, as ``plan`` and ``publish`` both do it; failures are told before the plan is made."""
     from virtual_tiff.cube.draft import draft
     from virtual_tiff.cube.stages import tell_stage

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from virtual_tiff.cli.bars import bars
+from virtual_tiff.cli.bars import bars
+from virtual_tiff.cli.build import drafted
 from virtual_tiff.cli.options import (
     WRITING,
     CubeOptions,
@@ -26,9 +28,7 @@ from virtual_tiff.cli.show import count, indent
 from virtual_tiff.cli.workers import started
 
 if TYPE_CHECKING:
-    from virtual_tiff.cube.draft import Draft, Request
     from virtual_tiff.cube.export import Exported
-    from virtual_tiff.cube.results import Scan
 
 To = Annotated[
     str,
@@ -78,24 +78,14 @@ def export(
         request = cube.request(reading, speed, ledger=ledger, executor=executor)
         number = None if zarr_format is None else cast("Number", int(zarr_format))
         target = Target.of(to, format=format, zarr_format=number, record_size=record_size)
-        made = _draft(inputs, request, skip=cube.skips, verbose=verbose)
+        with bars(quiet=as_json) as shown:
+            made = drafted(inputs, request, shown, skip=cube.skips, verbose=verbose)
         done = export_draft(made, target)
         failures = made.scan.failures
         if as_json:
             show_json(asdict(done) | {"failed": failed_json(failures)})
         else:
             show_exported(done, failed=len(failures))
-
-
-def _draft(inputs: list[str], request: Request, *, skip: bool, verbose: bool) -> Draft:
-    """Scan and plan; failures are told before the plan is made."""
-    from virtual_tiff.cube.draft import draft
-
-    def tell(found: Scan) -> None:
-        stop_or_go_on(found.failures, skip=skip and bool(found.headers), verbose=verbose)
-
-    with bars() as shown:
-        return draft(inputs, request, on_progress=shown.scanned, on_scan=tell)
 
 
 def show_exported(done: Exported, *, failed: int) -> None:
