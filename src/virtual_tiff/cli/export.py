@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from virtual_tiff.cli.bars import bars
-from virtual_tiff.cli.bars import bars
 from virtual_tiff.cli.build import drafted
 from virtual_tiff.cli.options import (
     WRITING,
@@ -23,7 +22,7 @@ from virtual_tiff.cli.options import (
     Verbose,
     spread,
 )
-from virtual_tiff.cli.report import epilog, failed_json, show_json, stop_or_go_on, told
+from virtual_tiff.cli.report import epilog, failed_json, show_json, told
 from virtual_tiff.cli.show import count, indent
 from virtual_tiff.cli.workers import started
 
