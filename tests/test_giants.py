@@ -489,6 +489,46 @@ def test_a_file_of_unknown_size_is_not_guessed_at(tmp_path: Path) -> None:
         read_tiff(Source(Sizeless(), "a.ndpi", "x://a.ndpi"))
 
 
+# ---- ScanImage
+
+
+def scanimage(path: Path, pages: list[Pixels]) -> Path:
+    """Write pages of one size behind one another, IFD before pixels; offsets simply lose their high halves."""
+    step, first = 700_000_003, 512
+    with path.open("wb") as file:
+        file.write(b"II*\0" + struct.pack("<I", first))
+        for number, pixels in enumerate(pages):
+            at = first + number * step
+            table, text = at + 2 + 12 * 9 + 4, b"state.configName='x'\0"
+            strip = at + step // 2
+            values = [(256, 4, 1, 8), (257, 4, 1, 6), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+            values += [(270, 2, len(text), table), (273, 4, 1, strip), (278, 4, 1, 6), (279, 4, 1, 48)]
+            file.seek(at)
+            entries = b"".join(struct.pack("<HHII", *fields, value % WRAP) for *fields, value in values)
+            following = 0 if number == len(pages) - 1 else (at + step) % WRAP
+            file.write(struct.pack("<H", 9) + entries + struct.pack("<I", following) + text)
+            file.seek(strip)
+            file.write(pixels.tobytes())
+        file.truncate(first + len(pages) * step)
+    return path
+
+
+def test_scanimage_pages_are_read_up_to_4_gib_and_refused_above(tmp_path: Path) -> None:
+    pages = [noise(6, 8) for _ in range(9)]
+    path = scanimage(tmp_path / "a.tif", pages)
+    assert_sparse(path)
+    with tifffile.TiffFile(path) as theirs:
+        expected = [page.asarray() for page in theirs.pages]
+    header = header_of(path)
+    assert (len(header.ifds), len(header.problems)) == (7, 1)
+    for number in range(6):
+        np.testing.assert_array_equal(expected[number], pages[number])
+        np.testing.assert_array_equal(pixels_of(path, number), pages[number])
+    error = refusal(path, 6)
+    assert (error.feature, error.tag) == ("wrapped-offsets", Tags.StripOffsets)
+    assert refusal(path, 7).feature == "no-such-ifd"
+
+
 # ---- damage
 
 
@@ -511,7 +551,7 @@ def mutants(path: Path, places: list[int], seed: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("kind", ["ndpi", "wide", "lsm"])
+@pytest.mark.parametrize("kind", ["ndpi", "wide", "lsm", "scanimage"])
 def test_damaged_headers_raise_only_our_errors(tmp_path: Path, kind: str, seed: int) -> None:
     extra: list[int] = []
     if kind == "ndpi":
@@ -519,6 +559,8 @@ def test_damaged_headers_raise_only_our_errors(tmp_path: Path, kind: str, seed: 
     elif kind == "wide":
         path, _ = wide(tmp_path / "a.ndpi")
         extra = [5 * GIB, 5 * GIB + 200, 5 * GIB + 400]
+    elif kind == "scanimage":
+        path = scanimage(tmp_path / "a.tif", [noise(6, 8) for _ in range(9)])
     else:
         pages, end = recording(times=3, positions=3, step=int(1.7 * GIB))
         path = write_lsm(tmp_path / "a.lsm", pages, size=end, info=lsm_info(3, 3))

@@ -24,7 +24,7 @@ from virtual_tiff.tiff.header import CLASSIC, LARGE_NDPI, Form, cog_ghost, read_
 from virtual_tiff.tiff.ifd import Ifd, IfdPath, Origin, TagEntry, TagMap, TiffFile
 from virtual_tiff.tiff.protocol import DEFAULT_LIMITS, PREFETCH, Limits, Reader, too_much_metadata
 from virtual_tiff.tiff.tags import TYPE_DTYPES, TYPE_SIZES, Tags, TagType
-from virtual_tiff.tiff.wrapped import GIANT, refuse_wrapped
+from virtual_tiff.tiff.wrapped import GIANT, SCANIMAGE_TEXTS, drop_wrapped, is_scanimage, refuse_wrapped
 
 EAGER_BYTES: Final = 4096
 """Values up to this size are loaded with their IFD; larger ones that are not at hand are deferred."""
@@ -160,6 +160,8 @@ class _Parser:
         yield from self._level(drafts)
         if self.form.ndpi or self.lsm:
             yield from self._complete_offsets(drafts)
+        elif not self.form.bigtiff and self.size is not None and self.size >= GIANT:
+            yield from self._drop_wrapped(drafts)
         return drafts
 
     def all_problems(self, drafts: list[_Draft]) -> Iterable[VirtualTiffError]:
@@ -257,11 +259,7 @@ class _Parser:
 
     def _complete_offsets(self, drafts: list[_Draft]) -> Reader[None]:
         """Complete offsets of strips and tiles that stand in arrays without their high halves."""
-        for draft in drafts:
-            codes = lsm.NEEDED if self.lsm else ndpi.halves(draft.entries)
-            draft.wanted = unloaded(draft.entries, codes)
-            self._charge(sum(nbytes for _, nbytes in draft.wanted.values()))
-        yield from self._load_wanted(drafts)
+        yield from self._load_now(drafts, lsm.NEEDED if self.lsm else None)
         if self.lsm and self.size is not None:
             lsm.unwrap([draft.entries for draft in drafts], self.size, is_whole=not self.problems)
             return
@@ -269,6 +267,23 @@ class _Parser:
             for problem in ndpi.complete(draft.entries, draft.path):
                 self._problem(problem, draft)
             yield from self._complete_offsets(draft.children)
+
+    def _drop_wrapped(self, drafts: list[_Draft]) -> Reader[None]:
+        """Take out what wrapped offsets of ScanImage files point at."""
+        yield from self._load_now(drafts[:1], SCANIMAGE_TEXTS)
+        if not is_scanimage(drafts[0].entries):
+            return
+        yield from self._load_now(drafts, (Tags.StripOffsets,))
+        for draft in drafts:
+            for problem in drop_wrapped(draft.entries, draft.path, draft.offset, self.form.byte_order):
+                self._problem(problem, draft)
+
+    def _load_now(self, drafts: list[_Draft], codes: Iterable[int] | None) -> Reader[None]:
+        """Load values that would be deferred; by default the halves of arrays of NDPI."""
+        for draft in drafts:
+            draft.wanted = unloaded(draft.entries, ndpi.halves(draft.entries) if codes is None else codes)
+            self._charge(sum(nbytes for _, nbytes in draft.wanted.values()))
+        yield from self._load_wanted(drafts)
 
     def _cut_off(self, path: IfdPath, offset: int) -> FormatError:
         found = f"the file ends inside of the IFD at {offset}"
