@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 
 from tests import subject
+from tests.opening import virtual
 from tests.rawtiff import Pixels, Recipe, write
 from tests.tiffbytes import Entry
 from virtual_tiff.codecs.streams import is_exact
+from virtual_tiff.errors import DecodeError
+from virtual_tiff.tiff.protocol import PREFETCH
 
 PIXELS: Pixels = np.random.default_rng(5).integers(0, 9, (1, 24, 31), np.uint8)
 ENCODERS: dict[int, Callable[[bytes], bytes]] = {
@@ -65,13 +71,12 @@ def test_a_truncated_last_strip_is_refused_and_hangs_nobody(tmp_path: Path) -> N
     path = tmp_path / "a.tif"
     path.write_bytes(write(PIXELS, frames))
     assert np.array_equal(subject.read(path, 0).pixels[0], PIXELS)
-    cut = Recipe(
-        compression=50000,
-        rows_per_strip=10,
-        extra=frames.extra,
-        encoder=lambda part: b"\x28\xb5\x2f\xfd\x00\x60" + bytes(imagecodecs.zstd_encode(part.tobytes()))[6:-9],
-    )
-    assert _read(path, cut).status == "error:truncated"
+
+    def cut(part: Pixels) -> bytes:
+        whole = bytes(imagecodecs.zstd_encode(part.tobytes()))
+        return whole if part.shape[0] == 10 else b"\x28\xb5\x2f\xfd\x00\x60" + whole[6:-9]
+
+    assert _read(path, replace(frames, encoder=cut)).status == "error:truncated"
 
 
 @pytest.mark.parametrize("compression", ENCODERS)
@@ -82,3 +87,72 @@ def test_exact_streams(compression: int) -> None:
     assert not is_exact(compression, stream[:-2], 100)
     assert not is_exact(compression, stream, 99)
     assert not is_exact(compression, stream, 101)
+
+
+LARGE: Pixels = np.random.default_rng(6).integers(0, 255, (1, 512, 512), np.uint8)
+
+
+@pytest.mark.parametrize("compression", [5, 8, 32773, 50000, 7, 34887, 34712])
+def test_tags_that_are_wrong_of_all_segments_of_a_large_file(compression: int) -> None:
+    """The first tile is among the bytes that the first request has brought: no further request is made."""
+    encoders: dict[int, Callable[[Pixels], bytes]] = {
+        7: lambda part: bytes(imagecodecs.jpeg8_encode(part[..., 0])),
+        34887: lambda part: bytes(imagecodecs.lerc_encode(part[..., 0], level=0.0)),
+        34712: lambda part: bytes(imagecodecs.jpeg2k_encode(part[..., 0], reversible=True, level=0)),
+    }
+    recipe = Recipe(compression=compression, tile=(128, 128), encoder=encoders.get(compression))
+    good = write(LARGE, recipe)
+    assert len(good) > 4 * PREFETCH
+    assert virtual(good).shape == (512, 512)
+    for tag, value in ((322, 64), (258, 32), (277, 3)):
+        # images of 8 bits are widened, and only images are refused for being too wide
+        if (tag == 258 and compression in encoders) or (tag == 322 and compression not in encoders):
+            continue
+        with pytest.raises(DecodeError, match="segment 0 does not decode"):
+            virtual(write(LARGE, replace(recipe, extra={tag: Entry(tag, 3, [value])})))
+
+
+@pytest.mark.parametrize("compression", ENCODERS)
+def test_streams_of_a_large_file_with_something_behind_them(compression: int, tmp_path: Path) -> None:
+    """Strict codecs would refuse them: the first tells of all others."""
+    encode = ENCODERS[compression]
+    recipe = Recipe(compression=compression, tile=(128, 128), encoder=lambda part: encode(part.tobytes()) + b"more")
+    path = tmp_path / "a.tif"
+    path.write_bytes(write(LARGE, recipe))
+    assert np.array_equal(subject.read(path, 0).pixels[0], LARGE)
+    assert virtual(path.read_bytes()).portability == "segment"
+    assert virtual(write(LARGE, replace(recipe, encoder=None))).portability == "core"
+
+
+@pytest.mark.parametrize("compression", ENCODERS)
+def test_byte_counts_that_reach_into_the_next_segment(compression: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(write(LARGE, Recipe(compression=compression, tile=(128, 128))))
+    with tifffile.TiffFile(path) as tiff:
+        tag = tiff.pages.first.tags[325]
+        place, counts = tag.valueoffset + 4 * 9, list(tag.value)
+    data = bytearray(path.read_bytes())
+    data[place : place + 4] = (counts[9] + 100).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert virtual(bytes(data)).portability == "segment"
+    assert np.array_equal(subject.read(path, 0).pixels[0], LARGE)
+
+
+def test_segments_that_share_their_bytes_are_read_by_core_codecs() -> None:
+    """Writers store equal tiles once."""
+    recipe = Recipe(compression=8, tile=(128, 128))
+    tiff = bytearray(write(LARGE, recipe))
+    with tifffile.TiffFile(io.BytesIO(tiff)) as file:
+        page = file.pages.first
+        for tag in (324, 325):
+            start = page.tags[tag].valueoffset
+            tiff[start + 4 : start + 8] = tiff[start : start + 4]
+    assert virtual(bytes(tiff)).portability == "core"
+
+
+def test_large_first_segments_are_not_decoded() -> None:
+    """A strip that decodes to megabytes would take its time."""
+    zeros = np.zeros((1, 2048, 2048), np.uint8)
+    tiff = bytearray(write(zeros, Recipe(compression=8, extra={65000: Entry(65000, 7, bytes(40_000))})))
+    tiff[20:30] = bytes(10)
+    assert virtual(bytes(tiff)).shape == (2048, 2048)

@@ -1,6 +1,7 @@
 """Proof that segments decode, where that costs no request: what is broken is refused now and not when it is read.
 
-Decoded are segments whose length is a guess, and all segments of a file so small that its first bytes are all of it.
+Decoded are segments whose length is a guess, all segments of a file so small that its first bytes are all of it, and
+of any other file the first segment, when it lies in these bytes: what is wrong with the tags is wrong with all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from virtual_tiff.codecs.segment import decode_segment
 from virtual_tiff.codecs.streams import is_exact
 from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError
 from virtual_tiff.layout import SegmentLayout
-from virtual_tiff.segments import SegmentRanges, expected_lengths
+from virtual_tiff.segments import Positions, SegmentRanges, expected_lengths
 from virtual_tiff.tiff.ifd import TiffFile
 from virtual_tiff.tiff.protocol import PREFETCH, Reader
 from virtual_tiff.tiff.tags import Tags
@@ -27,6 +28,12 @@ MAX_DOUBTFUL: Final = 64
 _MOST_SEGMENTS: Final = 1024
 _MOST_BYTES: Final = 1 << 25
 """Small files are proven as long as they have no more segments, and decode to no more bytes, than these."""
+
+_FIRST_BYTES: Final = 1 << 20
+_LOOKED_AT: Final = 64
+"""Of larger files one of so many first segments is decoded, if that takes next to no time."""
+
+_MOST_SORTED: Final = 1 << 16
 
 
 def prove(tiff: TiffFile, layout: SegmentLayout, ranges: SegmentRanges) -> Reader[SegmentRanges]:
@@ -42,18 +49,18 @@ def prove(tiff: TiffFile, layout: SegmentLayout, ranges: SegmentRanges) -> Reade
     FormatError
         ``truncated`` when a segment of unknown length does not decode.
     DecodeError
-        ``corrupt-segment`` or ``short-segment`` when a segment of a small file does not.
+        ``corrupt-segment`` or ``short-segment`` when a segment that is at hand does not.
     UnsupportedError
         ``byte-counts`` when too many segments are of unknown length.
     """
     yield from _prove_doubtful(layout, ranges)
-    if not _at_hand(tiff, layout, ranges):
+    if layout.compression == 1 or ranges.empty:
         return ranges
+    stored = _at_hand(tiff, layout, ranges)
     offsets, lengths = ranges.offsets.reshape(-1), ranges.lengths.reshape(-1)
-    stored = np.flatnonzero(lengths).tolist()
     segments = yield [(int(offsets[index]), int(offsets[index] + lengths[index])) for index in stored]
     plain = expected_lengths(layout) if has_core_chain(layout) else None
-    lenient = []
+    lenient = _overlapping(offsets, lengths) if plain is not None else []
     for index, segment in zip(stored, segments, strict=True):
         _decode(layout, index, segment)
         if plain is not None and not is_exact(layout.compression, segment, int(plain[index])):
@@ -61,11 +68,36 @@ def prove(tiff: TiffFile, layout: SegmentLayout, ranges: SegmentRanges) -> Reade
     return ranges if not lenient else replace(ranges, doubtful=tuple(sorted({*ranges.doubtful, *lenient})))
 
 
-def _at_hand(tiff: TiffFile, layout: SegmentLayout, ranges: SegmentRanges) -> bool:
-    """Whether the first request has brought the whole file, and decoding it takes next to no time."""
-    if tiff.size is None or tiff.size > PREFETCH or layout.compression == 1 or ranges.empty:
-        return False
-    return layout.segments <= _MOST_SEGMENTS and layout.segments * layout.config.out_bytes <= _MOST_BYTES
+def _at_hand(tiff: TiffFile, layout: SegmentLayout, ranges: SegmentRanges) -> list[int]:
+    """The segments that the first request has brought, as far as decoding them takes next to no time."""
+    if tiff.size is None:
+        return []
+    size = layout.config.out_bytes
+    if tiff.size <= PREFETCH and layout.segments <= _MOST_SEGMENTS and layout.segments * size <= _MOST_BYTES:
+        return [int(index) for index in np.flatnonzero(ranges.lengths)]
+    if size > _FIRST_BYTES:
+        return []
+    offsets, lengths = ranges.offsets.reshape(-1)[:_LOOKED_AT], ranges.lengths.reshape(-1)[:_LOOKED_AT]
+    there = (lengths > 0) & (offsets + lengths <= min(PREFETCH, tiff.size))
+    return [int(index) for index in np.flatnonzero(there)[:1]]
+
+
+def _overlapping(offsets: Positions, lengths: Positions) -> list[int]:
+    """The first segment that reaches into another one, if any: its byte count is too large, its stream ends earlier.
+
+    Segments of equal offsets share their bytes. Large grids are only looked at when their segments lie in order.
+    """
+    if (offsets[:-1] + lengths[:-1] <= offsets[1:]).all():
+        return []
+    places = np.flatnonzero(lengths)
+    starts, ends = offsets[places], offsets[places] + lengths[places]
+    if (starts[1:] < starts[:-1]).any():
+        if places.size > _MOST_SORTED:
+            return []
+        order = np.argsort(starts, kind="stable")
+        places, starts, ends = places[order], starts[order], ends[order]
+    over = (ends[:-1] > starts[1:]) & (starts[1:] > starts[:-1])
+    return [int(index) for index in places[:-1][over][:1]]
 
 
 def _decode(layout: SegmentLayout, index: int, segment: Buffer) -> None:
