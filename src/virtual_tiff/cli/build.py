@@ -153,7 +153,7 @@ def publish(
             )
         failures = made.scan.failures
         if as_json:
-            show_json(asdict(done) | {"failed": failed_json(failures)})
+            show_json(asdict(done) | {"groups": groups_of(to, group), "failed": failed_json(failures)})
         else:
             show_published(done, groups_of(to, group), failed=len(failures))
 

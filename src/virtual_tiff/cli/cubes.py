@@ -43,12 +43,12 @@ def show_published(published: Published, groups: Sequence[str], *, failed: int) 
     typer.echo("\nTo read it:\n")
     first, *others = groups or (published.group,)
     typer.echo(indent(f"from virtual_tiff import open_cube\nds = {_opening(published.url, first)}"))
-    if others:
-        typer.echo("\nOther groups:\n")
-        _list("  ", [_opening(published.url, group) for group in others])
     codec = " and the codec of virtual-tiff" if published.portability == "segment" else ""
     typer.echo(f"\nor, with icechunk, xarray{codec} alone:\n")
     typer.echo(indent(published.code))
+    if others:
+        typer.echo("\nOther groups:\n")
+        _list("  ", [_opening(published.url, group) for group in others])
 
 
 def show_appended(done: Appended) -> None:
@@ -72,10 +72,10 @@ def show_appended(done: Appended) -> None:
 
 def show_verification(found: Verification, *, every: bool = False) -> None:
     """Say which sources are no longer what they were, and which chunks differ; the totals come last."""
-    lines: list[tuple[str, str, str]] = [(one.state, one.url, one.why) for one in found.problems]
-    lines += [("not written", url, why) for url, why in found.failed.items()]
+    left = {url: f"; not written again: {why.removeprefix(f'{url}: ')}" for url, why in found.failed.items()}
+    lines = [(str(one.state), one.url, one.why + left.get(one.url, "")) for one in found.problems]
     apart = [one for one in found.pixels if not one.agree]
-    chunks = [(one.decoder, f"{one.array} {list(one.chunk)} of {one.url}", one.why) for one in apart]
+    chunks = [("differs", f"{one.array} {list(one.chunk)} of {one.url}", one.why) for one in apart]
     for texts in (lines, chunks):
         width = max((len(word) for word, _, _ in texts), default=0)
         whole = [f"{word:<{width}}  {what}{': ' if why else ''}{_one_line(why)}" for word, what, why in texts]
@@ -136,8 +136,10 @@ def show_tidied(done: Tidied, *, dry_run: bool) -> None:
 
 
 def _warn(warnings: Sequence[str]) -> None:
-    for warning in warnings:
+    for warning in warnings[:_MAX_LISTED]:
         typer.echo(f"warning: {warning}", err=True)
+    if len(warnings) > _MAX_LISTED:
+        typer.echo(f"warning: {len(warnings) - _MAX_LISTED:,} more; --json has all", err=True)
 
 
 def _list(sign: str, texts: Sequence[str], *, limit: int = _MAX_LISTED, hint: str = "") -> None:

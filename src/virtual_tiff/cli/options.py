@@ -25,7 +25,7 @@ SPEED: Final = "Speed"
 InputNames = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUTS...",
+        metavar="INPUTS",
         help="Files, directories, globs, s3:// gs:// az:// prefixes and globs, http(s) URLs, @list.txt; STAC JSON, "
         "stac-geoparquet, VRT and GTI; ledgers of scans.",
         show_default=False,
@@ -37,7 +37,7 @@ Refresh = Annotated[
     bool, typer.Option("--refresh", help="Ask whether the files in the ledger have changed.", rich_help_panel=SPEED)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show tracebacks of errors, and lists in full.")]
 Concurrency = Annotated[
     int, typer.Option(min=1, help="Files that are read at the same time; by each worker.", rich_help_panel=SPEED)
 ]
@@ -105,7 +105,9 @@ class ReadOptions:
     ] = "0"
     overviews: Annotated[
         bool,
-        typer.Option("--overviews", help="Overviews and masks, too; as a multiscale group.", rich_help_panel=EXPOSED),
+        typer.Option(
+            "--overviews", help="Overviews and masks, too; in a cube as a multiscale group.", rich_help_panel=EXPOSED
+        ),
     ] = False
     short_strips: Annotated[
         Literal["auto", "pad", "inline", "rectilinear", "error"],

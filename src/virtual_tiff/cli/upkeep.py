@@ -96,7 +96,7 @@ def open_(
     with told(verbose=verbose):
         from virtual_tiff.cli.cubes import opened_json, show_opened
         from virtual_tiff.cube.access import quiet_icechunk, source_credentials
-        from virtual_tiff.cube.contents import groups_of
+        from virtual_tiff.cube.contents import choose_group, groups_of
         from virtual_tiff.cube.open import containers_in, open_cube, reader_code
         from virtual_tiff.cube.stores import locate
         from virtual_tiff.errors import SourceError
@@ -106,8 +106,7 @@ def open_(
         containers = containers_in(place)
         needs = {prefix: str(source_credentials(prefix, one.store)) for prefix, one in containers.items()}
         groups = groups_of(cube, group)
-        wanted = group if level is None else f"{group}/{level}".strip("/")
-        shown = wanted if wanted in groups or not groups else groups[0]
+        shown = choose_group(groups, group, level)
         code = reader_code(place, containers, group=shown)
         refused: SourceError | None = None
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -394,13 +395,17 @@ def _read_gdal(
 
 def _read_window(name: str, image: VirtualArray, shown: Sequence[int], box: tuple[slice, ...]) -> Values:
     import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
     from rasterio.windows import Window
 
     rows, columns = box[-2:]
     bands = list(shown[box[0]]) if len(box) == 3 else shown[0]
     window = Window.from_slices(rows, columns, height=image.shape[-2], width=image.shape[-1])
     number = image.ifd[0] + 1
-    with rasterio.open(f"GTIFF_DIR:{number}:{name}" if number > 1 else name) as opened:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # overviews and masks are not
+        opened = rasterio.open(f"GTIFF_DIR:{number}:{name}" if number > 1 else name)
+    with opened:
         return np.asarray(opened.read(bands, window=window))
 
 
