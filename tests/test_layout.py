@@ -84,6 +84,8 @@ def test_the_predictor_is_ignored_where_the_compression_has_none() -> None:
 REFUSED: list[tuple[dict[int, int | list[int]], type[VirtualTiffError], str, int | None]] = [
     ({Tags.ImageWidth: 0}, FormatError, "bad-geometry", Tags.ImageWidth),
     ({Tags.SamplesPerPixel: 0}, FormatError, "bad-tag", Tags.SamplesPerPixel),
+    ({Tags.SamplesPerPixel: 65536}, FormatError, "bad-tag", Tags.SamplesPerPixel),
+    ({Tags.SamplesPerPixel: 2**32 - 1}, FormatError, "bad-tag", Tags.SamplesPerPixel),
     ({Tags.TileWidth: 0, Tags.TileLength: 8}, FormatError, "bad-geometry", Tags.TileWidth),
     ({Tags.Compression: 4321}, UnsupportedError, "compression", Tags.Compression),
     ({Tags.Compression: 5, Tags.Predictor: 34891}, UnsupportedError, "predictor", Tags.Predictor),

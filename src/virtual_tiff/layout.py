@@ -32,6 +32,9 @@ from virtual_tiff.errors import DecodeError, FormatError, LimitError, Unsupporte
 from virtual_tiff.tiff.ifd import ByteOrder, Ifd, IfdPath, TiffFile
 from virtual_tiff.tiff.tags import Tags
 
+_MAX_BANDS: Final = (1 << 16) - 1
+"""SamplesPerPixel is a SHORT; a larger value can only be meant to exhaust memory."""
+
 _SIGNED_BITS: Final = frozenset({8, 16, 24, 32, 64})
 
 MAX_SEGMENT_BYTES: Final = 1 << 30
@@ -172,7 +175,7 @@ def segment_layout(
     compression = compression_of(ifd)
     old_jpeg = compression == OLD_JPEG
     bands = ifd.integer(Tags.SamplesPerPixel, 3 if old_jpeg else 1)
-    if bands < 1:
+    if not 1 <= bands <= _MAX_BANDS:
         found = f"{bands} samples per pixel"
         raise FormatError(found, feature="bad-tag", ifd=ifd.path, tag=Tags.SamplesPerPixel)
     photometric = _photometric(ifd)
