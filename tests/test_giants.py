@@ -19,8 +19,9 @@ from obspec_utils.registry import ObjectStoreRegistry
 from obstore.store import LocalStore
 
 from tests.giants import GIB, WRAP, Page, Strip, lsm_info, restarted_jpeg, slide_tags, write_lsm, write_ndpi
+from tests.opening import open_array
 from tests.servers import Web
-from tests.tiffbytes import Entry
+from tests.tiffbytes import Dir, Entry, build
 from virtual_tiff import FormatError, UnsupportedError, VirtualTIFF, VirtualTiffError, open_tiff, restarts
 from virtual_tiff.cube.describe import describe_file
 from virtual_tiff.cube.stores import locate
@@ -578,6 +579,13 @@ def test_damaged_headers_raise_only_our_errors(tmp_path: Path, kind: str, seed: 
                 outcomes.add(error.feature)
     assert "parsed" in outcomes
     assert len(outcomes) > 2
+
+
+def test_a_strip_of_more_bytes_than_64_bits_count() -> None:
+    side = 2**32 - 1
+    image = [Entry(256, 4, [side]), Entry(257, 4, [side]), Entry(258, 3, [64]), Entry(273, 4, [8]), Entry(279, 4, [9])]
+    with pytest.raises(FormatError, match="bad-geometry"):
+        open_array(bytes(build([Dir(image)]).data))
 
 
 def test_limits_hold(tmp_path: Path) -> None:

@@ -69,13 +69,17 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     Raises
     ------
     FormatError
-        ``missing-tag`` without offsets, ``truncated`` when a segment lies beyond the end of the file.
+        ``missing-tag`` without offsets, ``truncated`` when a segment lies beyond the end of the file,
+        ``bad-geometry`` when no file could hold it.
     LimitError
         ``limit-segments`` when a grid with stored segments is larger than a manifest can hold.
     UnsupportedError
         ``byte-counts`` when the lengths of compressed segments cannot be inferred, ``volumetric`` when a volume lacks
         segments.
     """
+    if layout.config.packed_bytes >= 1 << 63:
+        found = f"segments of {layout.columns} x {layout.rows} pixels: more bytes than any file can have"
+        raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.ImageWidth)
     offsets, counts = _declared(ifd, layout)
     if layout.stacked:
         offsets, counts = _stack(layout, offsets)
