@@ -23,7 +23,10 @@ from virtual_tiff.tiff.source import Source, load_tags_async, read_tiff_async
 from virtual_tiff.tiff.tags import Tags
 
 YES: Final = "yes"
-_PREDICTORS: Final = {2: "horizontal predictor", 3: "floating-point predictor"}
+_PREDICTORS: Final = {
+    **dict.fromkeys((2, 34892, 34893), "horizontal predictor"),
+    **dict.fromkeys((3, 34894, 34895), "floating-point predictor"),
+}
 _GDAL_CODECS: Final = {"bytes", "gzip", "zstd", "blosc"}
 _JS_DTYPES: Final = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))}
 
