@@ -19,9 +19,10 @@ from rasterio.transform import from_origin
 from tests.archives import LONG_AGO, age, make_tiff
 from tests.pages import ROOT
 from tests.test_cli import one_line, run
-from virtual_tiff import chunks
+from virtual_tiff import chunks, export_references
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cli import build, upkeep, workers
+from virtual_tiff.cli import export as cli_export
 from virtual_tiff.cli.options import CubeOptions, ReadOptions, SpeedOptions
 from virtual_tiff.cube import append, edges, groups, publish, verify, views, vrt
 from virtual_tiff.cube import open as opening
@@ -83,6 +84,7 @@ def test_defaults_are_those_of_the_api() -> None:
     ("command", "function", "names"),
     [
         (build.publish, publish.publish, ("group", "into", "batch", "message")),
+        (cli_export.export, export_references, ("format", "zarr_format", "record_size")),
         (build.append, append.append, ("group", "dry_run", "batch", "message", "on_duplicate", "ledger")),
         (upkeep.verify, verify.verify, ("group", "pixels", "fix", "accept", "concurrency", "retries")),
     ],
@@ -139,6 +141,7 @@ def test_plan_takes_the_options_of_publish() -> None:
 
     writing = {"--to", "--group", "--into", "--batch", "--message"}
     assert options("publish") - writing == options("plan")
+    assert options("export") - {"--to", "--format", "--zarr-format", "--record-size"} == options("plan")
     assert {"--pattern", "--presize", "--bounds", "--workers"} < options("plan")
 
 
@@ -333,6 +336,7 @@ def test_documented_keys_are_those_that_are_printed(series: Path, tmp_path: Path
         "scan": (series, "--ledger", ledger),
         "plan": (series,),
         "publish": (series, "--to", cube),
+        "export": (series, "--to", tmp_path / "refs.json"),
         "append": (series, "--to", cube),
         "verify": (cube,),
         "log": (cube,),

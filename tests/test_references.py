@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from rasterio.transform import from_origin
 
 from tests.archives import age, files_below, gdal_reads, make_archive, make_tiff, run_python
 from tests.servers import Bucket, FaultServer, Web
+from tests.test_cli import run
 from virtual_tiff import errors, export_references, scan
 from virtual_tiff.cube import export
 from virtual_tiff.cube.draft import Request, plan_request
@@ -417,6 +419,34 @@ def test_names_are_written_as_their_stores_want_them(
     done = export_references([tmp_path / name], tmp_path / "r.json")
     (found,) = read_all([done], tmp_path, ["band_data"], ("item", "y", "x"))
     assert np.array_equal(found["band_data"].reshape(made[0].shape), made[0])
+
+
+def test_local_files_beside_remote_ones_are_told(tmp_path: Path, web: Web) -> None:
+    (tmp_path / "a").mkdir()
+    for number, path in enumerate((tmp_path / "a/s0.tif", web.root / "s1.tif")):
+        make_tiff(path, number)
+    done = export_references([tmp_path / "a/s0.tif", f"{web.url}s1.tif"], tmp_path / "refs.json")
+    assert done.warnings == ("fsspec does not read local files beside those of http out of one set of references",)
+    assert "aiohttp" in done.needs
+    assert not export_references([f"{web.url}s1.tif"], tmp_path / "web.json").warnings
+
+
+def test_the_command_tells_what_a_reader_types(tmp_path: Path) -> None:
+    pixels = make_archive(tmp_path / "a", shape=(2, 70, 90))
+    assert run("scan", tmp_path / "a", "--ledger", tmp_path / "scan.parquet").code == 0
+    told = run(
+        "export", tmp_path / "scan.parquet", "--to", tmp_path / "refs", "--format", "parquet", "--record-size", 5
+    )
+    assert told.code == 0, told.err
+    assert "Exported 3 files, 18 references" in told.out
+    assert "note: band_data: Zarr v2 keeps the order of the file" in told.out
+    assert "with fastparquet, fsspec, xarray, zarr" in told.out
+    ds = run_here(textwrap.dedent(told.out.partition(":\n\n")[2]))["ds"]
+    assert np.array_equal(ds["band_data"].transpose("item", "band", "y", "x").values, pixels)
+    again = run("export", tmp_path / "scan.parquet", "--to", tmp_path / "refs", "--format", "parquet")
+    assert (again.code, again.out) == (4, "")
+    wrong = run("export", tmp_path / "a", "--to", tmp_path / "refs.parquet", "--zarr-format", "3")
+    assert (wrong.code, wrong.out) == (2, "")
 
 
 def test_targets_on_an_object_store(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

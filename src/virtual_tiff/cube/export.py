@@ -184,7 +184,7 @@ def export_plan(plan: CubePlan, target: Target) -> Exported:
         references=plan.references,
         arrays=plan.describe(),
         portability=plan.portability,
-        warnings=plan.warnings,
+        warnings=(*plan.warnings, *_mixed(plan)),
         notes=(*plan.notes, *(note for form in forms for note in form.notes)),
         unused=tuple(header.url for header in plan.unused),
         needs=_needs(plan, target),
@@ -259,6 +259,15 @@ def _block(placement: Placement) -> Block:
 def reference_url(place: Location) -> str:
     """A file as references name it: local ones by their absolute path, as GDAL and fsspec want it."""
     return str(place.local) if place.local is not None else place.url
+
+
+def _mixed(plan: CubePlan) -> list[str]:
+    """A warning when fsspec cannot read the sources of one set of references together."""
+    schemes = {header.place.scheme for header in plan.headers}
+    remote = ", ".join(sorted(schemes - {"file"}))
+    if "file" not in schemes or not remote:
+        return []
+    return [f"fsspec does not read local files beside those of {remote} out of one set of references"]
 
 
 def _needs(plan: CubePlan, target: Target) -> tuple[str, ...]:
