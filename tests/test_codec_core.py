@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
+import xarray as xr
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.codecs import numcodecs as zarr_numcodecs
@@ -26,7 +27,7 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from virtual_tiff.codecs.core import ExactZlib, ExactZstd, Zlib, with_own_decoders
-from virtual_tiff.cube.open import open_cube
+from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.errors import DecodeError
 from virtual_tiff.pipeline import set_fast_pipeline
@@ -241,3 +242,29 @@ def test_asked_for_it_reads_what_other_codecs_have_left(between: tuple[Any, ...]
     words = zarr.create_array(MemoryStore(), shape=(2,), chunks=(2,), dtype=str, compressors=[Zlib(level=1)])
     words[...] = np.array(["a" * 9, "b" * (2 << 20)])  # a type without a size
     np.testing.assert_array_equal(np.strings.str_len(words[...]), [9, 2 << 20])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mask_and_scale": False, "decode_coords": "all"},
+        {"decode_cf": False},
+        {"drop_variables": ["spatial_ref"], "chunks": {"x": 32}, "overwrite_encoded_chunks": True},
+        {"decode_times": False, "create_default_indexes": False, "storage_options": None, "from_array_kwargs": None},
+        {"chunks": {}, "chunked_array_type": "dask", "use_zarr_fill_value_as_mask": None, "use_cftime": None},
+    ],
+)
+def test_cubes_take_the_options_of_open_zarr(options: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    write_tiff(folder / "a.tif", "deflate")
+    publish([folder], tmp_path / "cube.icechunk")
+    store = open_repository(tmp_path / "cube.icechunk").readonly_session("main").store
+    theirs = xr.open_zarr(store, **{"chunks": None, **options}, consolidated=False, zarr_format=3)
+    ours = open_cube(tmp_path / "cube.icechunk", **options)
+    xr.testing.assert_identical(ours, theirs)
+    assert ours["band_data"].encoding == theirs["band_data"].encoding
+    assert ours.chunks == theirs.chunks
+    with pytest.raises(TypeError, match="nonsense"):
+        open_cube(tmp_path / "cube.icechunk", nonsense=1)
