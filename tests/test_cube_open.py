@@ -65,6 +65,8 @@ def test_what_is_not_there(cube: Path, tmp_path: Path) -> None:
         open_cube(cube, group="elsewhere")
     assert caught.value.feature == "target-not-a-cube"
     assert "elsewhere" in str(caught.value)
+    with pytest.raises(TargetError, match="/band_data is an array, not a group"):
+        open_cube(cube, group="band_data")
 
 
 def test_credentials_by_name_or_prefix(cube: Path, archive: Path) -> None:

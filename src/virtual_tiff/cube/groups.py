@@ -127,7 +127,8 @@ def _tree(part: _Part, options: StackOptions, name: str, asked: StackOptions) ->
         try:
             check_conform(part.headers, ignore=free_traits(asked))
         except ConformError as differences:
-            if differences.found in error.found:
+            told = f"{len(part.headers)} files cannot be one array: "
+            if differences.found in error.found or error.found.startswith(told):  # the same once more
                 raise error from None
             found = f"{differences.found}; as tiles of one grid: {error.found}"
             raise ConformError(found, feature=error.feature, url=error.url, hint=error.hint) from error

@@ -10,6 +10,7 @@ from typing import Any
 import icechunk
 import xarray as xr
 from zarr.core.buffer import default_buffer_prototype
+from zarr.errors import ContainsArrayError
 
 from virtual_tiff.cube.access import Call, repository_storage, source_credentials
 from virtual_tiff.cube.authorize import check_access
@@ -116,6 +117,11 @@ def open_cube(
     except FileNotFoundError as error:
         found = f"the repository has no group {group or '/'}"
         raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
+    except ContainsArrayError as error:
+        found = f"/{group} is an array, not a group"
+        above = group.rpartition("/")[0]
+        hint = f"Open the group above it: group={above!r}." if above else "Open the cube without a group."
+        raise TargetError(found, feature="target-not-a-cube", url=place.url, hint=hint) from error
     return dataset
 
 
