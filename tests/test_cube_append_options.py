@@ -224,10 +224,43 @@ def test_of_new_files_that_exclude_each_other_the_first_is_taken(series: Path, t
     make_tiff(series / "c_20240511.tif", 57)
     done = append([series], tmp_path / "times", on_misfit="skip")
     assert names(done.added) == ["a_20240505.tif", "c_20240511.tif"]
-    assert names(done.failed) == ["c_20240509.tif", "b_20240505.tif"]
+    assert names(done.failed) == ["b_20240505.tif", "c_20240509.tif"]
     assert all("[overlap]" in why for why in done.failed.values())
     found = ["a_20240501.tif", "a_20240505.tif", "a_20240509.tif", "c_20240511.tif"]
     check(tmp_path / "times", [series / name for name in found])
+
+
+def test_misfits_of_a_pyramid_of_tiles(tmp_path: Path) -> None:
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+
+    def tile(name: str, east: float, seed: int, *, levels: Sequence[int] = (2,), **profile: Any) -> None:
+        place = from_origin(500000.0 + 10 * east, 4600000.0, 10.0, 10.0)
+        sizes = {"blockxsize": 32, "blockysize": 32}
+        make_tiff(folder / name, seed, shape=(1, 128, 128), transform=place, **sizes | profile)
+        with rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE="64"), rasterio.open(folder / name, "r+") as file:
+            file.build_overviews(levels, rasterio.enums.Resampling.nearest)
+        age(folder / name)
+
+    tile("a.tif", 0, 1)
+    publish([folder], tmp_path / "cube", overviews=True, mosaic=True)
+    tile("b.tif", 128, 2)
+    tile("c.tif", 256, 3, levels=())
+    tile("d.tif", 257, 4)
+    tile("e.tif", 64, 5)
+    tile("f.tif", 384, 6)
+    tile("g.tif", 512, 7, nodata=9)
+    done = append([folder], tmp_path / "cube", on_misfit="skip")
+    assert (names(done.added), names(done.failed)) == (["b.tif", "f.tif"], ["c.tif", "d.tif", "e.tif", "g.tif"])
+    features = ("misaligned", "misaligned", "conform")
+    for why, feature in zip(list(done.failed.values())[1:], features, strict=True):
+        assert f"[{feature}]" in why
+    expected = np.zeros((128, 512), np.uint16)
+    for name, column in (("a.tif", 0), ("b.tif", 128), ("f.tif", 384)):
+        expected[:, column : column + 128] = read(folder / name)
+    assert np.array_equal(open_cube(tmp_path / "cube", level=0)["band_data"].values, expected)
+    assert open_cube(tmp_path / "cube", level=1).sizes["x"] == 256
+    assert len(done.notes) == 1
 
 
 def test_options_that_are_wrong_are_wrong_with_no_file(archive: Path, tmp_path: Path) -> None:

@@ -112,8 +112,8 @@ class _Cube:
         for tree in standing.recipe.trees:
             standing.options(tree)  # what is wrong with the options is wrong with no file
         found, errors = sift(headers, lambda some: self.plan(standing, some))
-        places = {header.url: header.place for header in headers}
-        self.misfits.update({url: Failure(places[url], error) for url, error in errors.items()})
+        wrong = [header for header in headers if header.url in errors]
+        self.misfits.update({header.url: Failure(header.place, errors[header.url]) for header in wrong})
         return found
 
     def plan(self, standing: Standing, headers: Sequence[FileHeader]) -> Change:
