@@ -28,6 +28,7 @@ from virtual_tiff import errors, export_references, scan
 from virtual_tiff.cube import export
 from virtual_tiff.cube.draft import Request, plan_request
 from virtual_tiff.cube.export import Exported, Target, export_plan, nodes_of
+from virtual_tiff.geo.coordinate import encode_fill_value
 from virtual_tiff.references import columnar
 from virtual_tiff.references.forms import form_of
 from virtual_tiff.references.nodes import ArrayNode, Block
@@ -361,6 +362,24 @@ def test_what_zarr_v2_cannot_say_is_refused(metadata: dict[str, Any], words: str
         form_of(node(**metadata), 2)
 
 
+@pytest.mark.parametrize(
+    ("data_type", "nodata", "fill_value"),
+    [
+        ("float32", -3.4028234663852886e38, -3.4028234663852886e38),
+        ("float32", 0.1, 0.10000000149011612),
+        ("float32", 1e300, "Infinity"),
+        ("float64", float("-inf"), "-Infinity"),
+        ("float16", float("nan"), "NaN"),
+    ],
+)
+def test_nodata_of_floats_is_no_longer_base64(data_type: str, nodata: float, fill_value: Any) -> None:
+    attributes = {"_FillValue": encode_fill_value(nodata, np.dtype(data_type)), "units": "m"}
+    documents = form_of(node(data_type=data_type, attributes=attributes, fill_value=fill_value), 2).documents
+    assert documents[".zarray"]["fill_value"] == fill_value
+    assert documents[".zattrs"] == {"units": "m", "_ARRAY_DIMENSIONS": ["x"]}
+    json.dumps(documents, allow_nan=False)
+
+
 def test_gdal_reads_zarr_v2(tmp_path: Path) -> None:
     make_tiff(tmp_path / "a.tif", dtype="int16", nodata=-1)
     export_references([tmp_path / "a.tif"], tmp_path / "refs.json", zarr_format=2)
@@ -435,7 +454,7 @@ def test_the_command_tells_what_a_reader_types(tmp_path: Path) -> None:
     pixels = make_archive(tmp_path / "a", shape=(2, 70, 90))
     assert run("scan", tmp_path / "a", "--ledger", tmp_path / "scan.parquet").code == 0
     told = run(
-        "export", tmp_path / "scan.parquet", "--to", tmp_path / "refs", "--format", "parquet", "--record-size", 5
+        "export", tmp_path / "scan.parquet", "--to", tmp_path / "refs", "--format", "parquet", "--record-size", "5"
     )
     assert told.code == 0, told.err
     assert "Exported 3 files, 18 references" in told.out

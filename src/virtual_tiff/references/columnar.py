@@ -174,5 +174,6 @@ def _table(rows: _Rows, start: int, size: int, urls: Sequence[str], chunks: dict
     raw: list[bytes | None] = [None] * size
     for row, chunk in chunks.items():
         raw[row] = chunk
-    columns = [names.take(pa.array(named, mask=named < 0)), offsets, lengths, pa.array(raw, pa.binary())]
-    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=_SCHEMA)
+    paths = names.take(pa.array(named, mask=named < 0))
+    columns = [paths, pa.array(offsets), pa.array(lengths), pa.array(raw, pa.binary())]
+    return pa.Table.from_arrays(columns, schema=_SCHEMA)

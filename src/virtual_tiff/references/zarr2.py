@@ -8,7 +8,6 @@ nodata: there is one only where the array declares it as such, or where chunks a
 from __future__ import annotations
 
 import base64
-import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,9 +137,8 @@ def _sentinel(value: Any, data_type: str) -> Any:
     if not isinstance(value, str) or not data_type.startswith("float"):
         return value
     (number,) = struct.unpack("<d", base64.standard_b64decode(value))
-    if not math.isfinite(number):
-        return fill_value_json(number)
-    return np.dtype(data_type).type(number).item()
+    with np.errstate(over="ignore"):
+        return fill_value_json(np.dtype(data_type).type(number).item())
 
 
 def _refused(path: str, found: str) -> UsageError:
