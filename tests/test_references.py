@@ -25,7 +25,7 @@ from tests.archives import age, files_below, gdal_reads, make_archive, make_tiff
 from tests.servers import Bucket, FaultServer, Web
 from tests.test_cli import run
 from virtual_tiff import errors, export_references, scan
-from virtual_tiff.cube import export
+from virtual_tiff.cube import deliver, export
 from virtual_tiff.cube.draft import Request, plan_request
 from virtual_tiff.cube.export import Exported, Target, export_plan, nodes_of
 from virtual_tiff.geo.coordinate import encode_fill_value
@@ -517,10 +517,32 @@ def test_nothing_is_left_of_a_failure(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(export, "write_json", fail)
     for target in (str(tmp_path / "new/refs.json"), f"{bucket.url}refs.json"):
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(errors.TargetError, match="No space left"):
             export_references([tmp_path / "a"], target)
     assert files_below(tmp_path) == before
     assert not (tmp_path / "new").exists()
+    assert not [item for page in bucket.store().list() for item in page]
+
+
+def test_what_was_sent_is_deleted_when_the_rest_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: Bucket
+) -> None:
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    make_archive(tmp_path / "a")
+    objects = deliver._objects
+
+    def break_one(made: Path, *others: Any) -> Any:
+        (made / "y/refs.0.parq").unlink()
+        (made / "y/refs.0.parq").symlink_to(made)  # no file that could be read
+        early, late = objects(made, *others)
+        place = early[0][1]
+        return [*early, (made / "y/refs.0.parq", place.sibling("refs.parquet/y/refs.0.parq"))], late
+
+    monkeypatch.setattr(deliver, "_objects", break_one)
+    with pytest.raises(errors.TargetError) as caught:
+        export_references([tmp_path / "a"], f"{bucket.url}refs.parquet")
+    assert caught.value.feature == "target-denied"
     assert not [item for page in bucket.store().list() for item in page]
 
 

@@ -16,7 +16,7 @@ from typing import Final
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.stores import OBJECT_STORES, Location
 from virtual_tiff.cube.target import check_free, folder_beside, rename
-from virtual_tiff.errors import TargetError
+from virtual_tiff.errors import TargetError, VirtualTiffError
 from virtual_tiff.tiff.failures import source_error
 
 type _Object = tuple[Path, Location]
@@ -64,7 +64,13 @@ def delivered(place: Location, *, last: str | None = None) -> Iterator[Path]:
     if place.local is None:
         with tempfile.TemporaryDirectory(prefix="virtual-tiff-") as work:
             made = Path(work) / "made"
-            yield made
+            try:
+                yield made
+            except OSError as error:
+                if isinstance(error, VirtualTiffError):
+                    raise
+                found = f"the temporary folder cannot be written ({error.strerror or error})"
+                raise TargetError(found, feature="target-denied", url=work, hint="Set TMPDIR.") from error
             run(_send(*_objects(made, place, last)))
         return
     with folder_beside(place.local, place.url) as work_beside:
