@@ -12,8 +12,11 @@ import pytest
 import rasterio
 import zarr
 from rasterio.enums import Resampling
+from rasterio.transform import from_origin
 
 from tests.archives import age, make_archive, make_tiff
+from tests.servers import FaultServer
+from virtual_tiff.cube.append import append
 from virtual_tiff.cube.draws import chunks_inside, draw, in_turn
 from virtual_tiff.cube.open import open_repository
 from virtual_tiff.cube.publish import publish
@@ -127,3 +130,32 @@ def test_chunks_inside(size: int) -> None:
             ends = [(i, start + i * step, start + min((i + 1) * step, size)) for i in range(-(-size // step))]
             expected = [i for i, begin, end in ends if begin >= 0 and end <= limit]
             assert list(chunks_inside(size, step, start, limit)) == expected, (start, limit)
+
+
+def test_tiles_of_a_mosaic_that_grew_before_its_corner(tmp_path: Path) -> None:
+    paths = [tmp_path / f"t{number}.tif" for number in range(3)]
+    for number, path in enumerate(paths):
+        corner = from_origin(500000.0 + 1280 * number, 4600000.0, 10.0, 10.0)
+        make_tiff(path, number, shape=(2, 128, 128), blockysize=32, interleave="pixel", transform=corner)
+        with rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE="64"), rasterio.open(path, "r+") as file:
+            file.build_overviews([2])
+        age(path)
+    publish(paths[1:], tmp_path / "cube", mosaic=True, overviews=True)
+    append([paths[0]], tmp_path / "cube")
+    found = verify(tmp_path / "cube", pixels=1000)
+    assert {(one.decoder, one.gdal) for one in found.pixels} == {("same", "same")}
+    assert sorted(places(found)) == [
+        *(("0/band_data", (0, y, x)) for y in range(4) for x in range(12)),
+        *(("1/band_data", (0, 0, x)) for x in range(3)),
+    ]
+
+
+def test_gdal_gets_a_remote_file_once(faults: FaultServer, tmp_path: Path) -> None:
+    for index in range(2):
+        make_tiff(faults.root / f"s{index}.tif", index)
+    publish([f"{faults.url}s{index}.tif" for index in range(2)], tmp_path / "cube")
+    faults.forget()
+    found = verify(tmp_path / "cube", pixels=12)
+    assert [(one.decoder, one.gdal) for one in found.pixels] == [("same", "same")] * 12
+    whole = [one.path for one in faults.log if one.method == "GET" and one.start is None]
+    assert sorted(whole) == ["/s0.tif", "/s1.tif"]
