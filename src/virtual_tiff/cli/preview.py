@@ -19,7 +19,7 @@ def preview(
     bands: Annotated[str, typer.Option(help="One band or three, counted from 1, such as 4,3,2.")] = "",
     ifd: Annotated[str, typer.Option(help="An image by index, or by a path such as 3.0, as it is.")] = "",
     sidecars: Annotated[bool, typer.Option("--sidecars", help="Use .ovr and .msk files beside it.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Draw a TIFF as a PNG: its smallest sufficient overview, stretched, transparent where there is no data."""
     with told(verbose=verbose or bool(context.obj)):
