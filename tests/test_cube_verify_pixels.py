@@ -158,4 +158,4 @@ def test_gdal_gets_a_remote_file_once(faults: FaultServer, tmp_path: Path) -> No
     found = verify(tmp_path / "cube", pixels=12)
     assert [(one.decoder, one.gdal) for one in found.pixels] == [("same", "same")] * 12
     whole = [one.path for one in faults.log if one.method == "GET" and one.start is None]
-    assert sorted(whole) == ["/s0.tif", "/s1.tif"]
+    assert sorted(whole) == ["s0.tif", "s1.tif"]
