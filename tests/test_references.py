@@ -380,9 +380,10 @@ def test_nodata_of_floats_is_no_longer_base64(data_type: str, nodata: float, fil
     json.dumps(documents, allow_nan=False)
 
 
-def test_gdal_reads_zarr_v2(tmp_path: Path) -> None:
-    make_tiff(tmp_path / "a.tif", dtype="int16", nodata=-1)
-    export_references([tmp_path / "a.tif"], tmp_path / "refs.json", zarr_format=2)
+@pytest.mark.parametrize(("zarr_format", "compress"), [(2, "deflate"), (2, "zstd"), (3, "zstd")])
+def test_gdal_reads_json(zarr_format: Any, compress: str, tmp_path: Path) -> None:
+    make_tiff(tmp_path / "a.tif", dtype="int16", nodata=-1, compress=compress)
+    export_references([tmp_path / "a.tif"], tmp_path / "refs.json", zarr_format=zarr_format)
     with (
         rasterio.open(tmp_path / "a.tif") as theirs,
         rasterio.open(f'ZARR:"{tmp_path / "refs.json"}":/band_data:0') as ours,
@@ -487,9 +488,6 @@ def test_targets_on_an_object_store(tmp_path: Path, bucket: Bucket, monkeypatch:
         with pytest.raises(errors.TargetError, match="exists") as caught:
             export_references([tmp_path / "a"], f"{bucket.url}out/refs.{end}")
         assert caught.value.feature == "target-exists"
-    with pytest.raises(errors.TargetError) as denied:
-        export_references([tmp_path / "a"], "s3://no-such-bucket/refs.json")
-    assert denied.value.feature == "target-denied"
 
 
 def test_targets_that_are_there_stay(tmp_path: Path) -> None:
