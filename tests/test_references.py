@@ -163,7 +163,7 @@ def test_missing_chunks_without_nodata_are_told(tmp_path: Path) -> None:
         place = from_origin(5e5 + 640 * number, 4.6e6, 10.0, 10.0)
         make_tiff(folder / f"{number}.tif", number, shape=(1, 96, 64), transform=place)
     exported = export_all([folder], tmp_path)
-    assert [any("use_zarr_fill_value_as_mask" in note for note in done.notes) for done in exported] == [
+    assert [any("mask_and_scale=False" in note for note in done.notes) for done in exported] == [
         False,
         True,
         True,
@@ -171,6 +171,9 @@ def test_missing_chunks_without_nodata_are_told(tmp_path: Path) -> None:
     expected, _ = rasterio.merge.merge([str(path) for path in sorted(folder.iterdir())], nodata=0)
     for found in read_all(exported, tmp_path, ["band_data"], ("y", "x")):
         assert np.array_equal(found["band_data"], expected[0])
+    masked = [run_here(done.code)["ds"]["band_data"] for done in exported]
+    assert [one.dtype.kind for one in masked] == ["u", "f", "f"]  # as it is told
+    assert int(masked[1].isnull().sum()) == int((expected == 0).sum())
 
 
 def test_xarray_masks_and_scales_both_formats_alike(tmp_path: Path) -> None:

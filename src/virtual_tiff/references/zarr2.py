@@ -74,7 +74,7 @@ def array_documents(metadata: Json, *, path: str, missing: int, stored: bool) ->
         if sentinel is None:
             notes.append(
                 f"{path}: {missing} missing chunks read as {fill_value!r}, which xarray takes for nodata in Zarr v2, "
-                "unless use_zarr_fill_value_as_mask=False"
+                "unless mask_and_scale=False"
             )
         elif sentinel != fill_value:
             found = f"its missing chunks read as {fill_value!r} and its nodata is {sentinel!r}: Zarr v2 has one value"
