@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from icechunk.store import IcechunkStore
 
 from virtual_tiff.cube.blueprint import Cell, Claim, texts
 from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.times import microseconds
 from virtual_tiff.cube.write import joined
 from virtual_tiff.geo.coordinate import Coordinate
 
@@ -44,17 +45,11 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 KEY_ROWS: Final = 65_536
 """Rows per chunk of such a column: few chunks to read, and 256 KiB that an append writes again."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_ATTRIBUTES = {
     "units": "microseconds since 1970-01-01",
     "calendar": "proleptic_gregorian",
     "_FillValue": int(UNKNOWN_TIME),
 }
-
-
-def microseconds(time: datetime | None) -> int:
-    """A moment as whole microseconds since 1970-01-01 UTC, or :data:`UNKNOWN_TIME`."""
-    return int(UNKNOWN_TIME) if time is None else (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def key_of(*texts: str) -> int:
@@ -79,7 +74,8 @@ class Identity:
     @classmethod
     def of(cls, etag: str | None, size: int | None, last_modified: datetime | None) -> Identity:
         """The identity out of what a store answers."""
-        return cls(etag or "", UNKNOWN_SIZE if size is None else size, microseconds(last_modified))
+        changed = UNKNOWN_TIME if last_modified is None else microseconds(last_modified)
+        return cls(etag or "", UNKNOWN_SIZE if size is None else size, int(changed))
 
     def same(self, other: Identity) -> bool:
         """Whether two are the same version: by their ETags, else by size and time of change."""

@@ -149,7 +149,7 @@ def locate(target: str | os.PathLike[str]) -> Location:
 
 def _locate_file(path: str) -> Location:
     raw = Path(path).as_posix().lstrip("/")
-    return Location("file:///" + encode(raw), "file:///", raw, store=_store(LocalStore))
+    return Location("file:///" + encode(raw), "file:///", raw, store=_cached(LocalStore, (), ()))
 
 
 def _locate_object(scheme: str, text: str, rest: str) -> Location:
