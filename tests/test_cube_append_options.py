@@ -148,7 +148,7 @@ def test_a_killed_append_goes_on_from_its_ledger(
     cube, ledger = tmp_path / "cube", tmp_path / "ledger.parquet"
     publish(urls[:2], cube)
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

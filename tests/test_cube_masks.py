@@ -13,8 +13,9 @@ from tests.test_cli import run
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.open import open_cube
 from virtual_tiff.cube.publish import publish
+from virtual_tiff.cube.scan import scan
 from virtual_tiff.cube.verify import verify
-from virtual_tiff.errors import ConformError
+from virtual_tiff.errors import ConformError, UsageError
 
 
 def make_masked(path: Path, seed: int, *, overviews: bool = False) -> None:
@@ -63,6 +64,16 @@ def test_masks_without_overviews(folder: Path, tmp_path: Path) -> None:
 def test_masks_are_left_out_by_default(folder: Path, tmp_path: Path) -> None:
     publish([folder], tmp_path / "cube")
     assert set(open_cube(tmp_path / "cube").data_vars) == {"band_data"}
+
+
+def test_masks_need_a_ledger_with_overviews(folder: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "scan.parquet"
+    scan([folder], ledger=ledger)
+    with pytest.raises(UsageError, match=r"overviews=False, not True.* `scan --overviews`"):
+        publish([ledger], tmp_path / "cube", masks=True)
+    scan([folder], ledger=tmp_path / "whole.parquet", overviews=True)
+    publish([tmp_path / "whole.parquet"], tmp_path / "cube", masks=True)
+    assert np.array_equal(open_cube(tmp_path / "cube")["mask"].values != 0, masks_of(folder) != 0)
 
 
 def test_files_without_masks(folder: Path, tmp_path: Path) -> None:

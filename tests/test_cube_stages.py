@@ -1,4 +1,4 @@
-"""What a publish tells of its stages: planning, checking, writing references, committing."""
+"""What publish and append tell of their stages: asking, planning, checking, writing references, committing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.archives import make_archive
+from virtual_tiff.cube.append import append
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.stages import Stage
 
@@ -45,3 +46,21 @@ def test_stages_with_workers(archive: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as executor:
         publish([archive], tmp_path / "cube", executor=executor, on_stage=told.append)
     assert [one for one in told if one.name == "write"] == [Stage("write", 0, 18), Stage("write", 18, 18)]
+
+
+def test_stages_of_an_append(archive: Path, tmp_path: Path) -> None:
+    publish([archive / "s0.tif"], tmp_path / "cube")
+    told: list[Stage] = []
+    append([archive], tmp_path / "cube", batch=6, on_stage=told.append)
+    assert told == [
+        Stage("ask", 1, 1),
+        Stage("plan"),
+        Stage("check"),
+        *(Stage("write", done, 12) for done in (0, 6)),
+        Stage("commit", 0),
+        *(Stage("write", done, 12) for done in (6, 12)),
+        Stage("commit", 1),
+    ]
+    told.clear()
+    append([archive], tmp_path / "cube", on_stage=told.append)
+    assert told == [Stage("ask", done, 3) for done in (1, 2, 3)]

@@ -218,7 +218,7 @@ def append(
             failures.append(failure)
 
         try:
-            with bars() as shown:
+            with bars(quiet=as_json) as shown:
                 done = append_files(
                     inputs,
                     to,
@@ -234,6 +234,7 @@ def append(
                     executor=executor,
                     on_progress=shown.scanned,
                     on_failure=tell,
+                    on_stage=shown.staged,
                 )
         except VirtualTiffError as error:
             own = any(failure.error is error for failure in failures)

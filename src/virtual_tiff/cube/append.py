@@ -34,6 +34,7 @@ from virtual_tiff.cube.results import Failure, OnProgress
 from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import read_recipe, read_rows
+from virtual_tiff.cube.stages import OnStage, Stage, tell_stage
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, taken, translated, writing
 from virtual_tiff.cube.views import OnDuplicate
@@ -84,6 +85,7 @@ class _Cube:
     on_duplicate: OnDuplicate | None = None
     executor: Any = None
     skips: bool = False
+    on_stage: OnStage | None = None
     seen: dict[str, tuple[Recipe, Rows]] = field(default_factory=dict)
     planned: dict[tuple[str, tuple[str, ...]], Change] = field(default_factory=dict)
     misfits: dict[str, Failure] = field(default_factory=dict)
@@ -138,7 +140,7 @@ class _Cube:
 
 @dataclass(slots=True)
 class _Done:
-    """What the commits so far did."""
+    """What the commits so far did; ``foreseen`` are the references of all."""
 
     snapshots: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
@@ -149,6 +151,7 @@ class _Done:
     notes: list[str] = field(default_factory=list)
     late: int = 0
     references: int = 0
+    foreseen: int = 0
 
     def note(self, change: Change) -> None:
         """Add what a change does."""
@@ -181,6 +184,7 @@ def append(
     executor: Any = None,
     on_progress: OnProgress | None = None,
     on_failure: Callable[[Failure], None] | None = None,
+    on_stage: OnStage | None = None,
 ) -> Appended:
     """Add files to a published cube.
 
@@ -225,6 +229,10 @@ def append(
         :func:`virtual_tiff.cube.executor.check_executor`.
     on_progress, on_failure
         Called after each new file, and for each that cannot be read or is skipped because it does not fit.
+    on_stage
+        Called with what is done next, and how far it has come: "ask" for each file that the cube has, "plan", "check",
+        and for each commit "write" and "commit"; see :class:`virtual_tiff.cube.stages.Stage`. How many commits there
+        will be cannot be foreseen, and other writers may leave fewer references to write.
 
     Raises
     ------
@@ -239,7 +247,7 @@ def append(
     if executor is not None:
         check_executor(executor)
     skips = on_misfit == "skip"
-    own = _Cube(locate(cube), group.strip("/"), batch, message, time, on_duplicate, executor, skips)
+    own = _Cube(locate(cube), group.strip("/"), batch, message, time, on_duplicate, executor, skips, on_stage)
     if own.place.scheme in ("http", "https"):
         found = "a web server cannot be written"
         raise TargetError(found, feature="target-denied", url=own.place.url, hint="Write to a directory or a bucket.")
@@ -248,7 +256,12 @@ def append(
         standing = own.state(insist(partial(repository.readonly_session, "main")))
     check_time(standing)
     reading = Reading(
-        ledger=ledger, concurrency=concurrency, retries=retries, executor=executor, on_progress=on_progress
+        ledger=ledger,
+        concurrency=concurrency,
+        retries=retries,
+        executor=executor,
+        on_progress=on_progress,
+        on_stage=on_stage,
     )
     named = standing.recipe.gather(inputs)
     scanned = scan_new(named, standing.rows, standing.recipe, reading)
@@ -265,10 +278,9 @@ def append(
     before = set(repository.config.virtual_chunk_containers or {})
     done = _Done()
     with translated(own.place):
-        headers = own.fitting(standing, headers)
-        if headers:
-            change = own.plan(standing, headers)
-            run(settle(headers))
+        headers, change = _foresee(own, standing, headers)
+        if change is not None:
+            done.foreseen = change.references
             if dry_run:
                 done.note(change)
         told = list(own.misfits.values())
@@ -312,6 +324,20 @@ def _check_choices(*, on_error: object, on_misfit: object, on_duplicate: object,
         raise UsageError(f"batch={batch}", feature="usage", hint="It is a number of references.")
 
 
+def _foresee(cube: _Cube, standing: Standing, headers: Sequence[FileHeader]) -> tuple[list[FileHeader], Change | None]:
+    """Plan all files at once, and check that those that fit are still what was read; nothing is written."""
+    if not headers:
+        return [], None
+    tell_stage(cube.on_stage, "plan")
+    fitting = cube.fitting(standing, headers)
+    if not fitting:
+        return [], None
+    change = cube.plan(standing, fitting)
+    tell_stage(cube.on_stage, "check")
+    run(settle(fitting))
+    return fitting, change
+
+
 def _write(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> None:
     """Commit part by part, and begin a part again when another writer was faster."""
     headers = list(headers)
@@ -352,12 +378,14 @@ def _write_part(cube: _Cube, headers: Sequence[FileHeader], done: _Done) -> list
         if now.snapshot != standing.snapshot:  # another writer was faster
             return [header for header in lacking if header.url not in cube.misfits]
         standing = now
-        write_change(session, standing, change, containers, cube.executor)
+        start = Stage("write", done.references, max(done.foreseen, done.references + change.references))
+        write_change(session, standing, change, containers, cube.executor, on_stage=cube.on_stage, start=start)
         metadata = {
             "files": len(change.entries),
             "references": change.references,
             "sources": len(standing.rows) + len(change.entries) - len(change.replaced),
         }
+        tell_stage(cube.on_stage, "commit", len(done.snapshots))
         done.snapshots.append(commit(repository, session, cube.message or _message(change), metadata))
         done.note(change)
         remove_abandoned(configured(storage, new, containers))

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from virtual_tiff.cube.columns import Identity, identity_of
@@ -17,18 +18,20 @@ from virtual_tiff.cube.results import OnProgress, Scan
 from virtual_tiff.cube.retry import RETRIES
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import scan
+from virtual_tiff.cube.stages import OnStage, tell_stage
 from virtual_tiff.cube.stores import Location
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How files are read, see :func:`virtual_tiff.cube.scan.scan`."""
+    """How files are read, see :func:`virtual_tiff.cube.scan.scan`; that known ones are asked for is told as "ask"."""
 
     ledger: str | os.PathLike[str] | None = None
     concurrency: int = CONCURRENCY
     retries: int = RETRIES
     executor: Any = None
     on_progress: OnProgress | None = None
+    on_stage: OnStage | None = None
 
 
 def scan_new(inputs: Inputs, rows: Rows, recipe: Recipe, reading: Reading) -> Scan:
@@ -54,7 +57,7 @@ def scan_new(inputs: Inputs, rows: Rows, recipe: Recipe, reading: Reading) -> Sc
     """
     rows.look_up(place.url for place in inputs.places)
     known = [rows.identity(place.url) for place in inputs.places]
-    unknown = run(_find_unknown(inputs, known, reading.concurrency))
+    unknown = run(_find_unknown(inputs, known, reading))
     doubtful = {place.url for place in unknown if rows.number(place.url) is not None}
     if reading.ledger is None and not inputs.known:
         return _scan(inputs, unknown, recipe, reading)
@@ -90,22 +93,24 @@ def _scan(
     )
 
 
-async def _find_unknown(inputs: Inputs, known: Sequence[Identity | None], concurrency: int) -> list[Location]:
+async def _find_unknown(inputs: Inputs, known: Sequence[Identity | None], reading: Reading) -> list[Location]:
     """The files of which not the version that is known is there; None stands for those that are not known."""
-    gate = asyncio.Semaphore(concurrency)
+    there = {place.url: one for place, one in zip(inputs.places, known, strict=True) if one is not None}
+    scanned = {url: identity_of(inputs.known[url]) for url in there.keys() & inputs.known.keys()}
+    same = {url for url, one in scanned.items() if there[url].same(one)}
+    asked = [place for place in inputs.places if place.url in there.keys() - same]
+    gate = asyncio.Semaphore(reading.concurrency)
+    done = count(1)
 
-    async def is_known(place: Location, there: Identity | None) -> bool:
-        if there is None:
-            return False
-        scanned = inputs.known.get(place.url)
-        if scanned is not None and there.same(identity_of(scanned)):
-            return True
+    async def ask(place: Location) -> None:
         async with gate:
             now = await _identify(place)
-        return now is not None and there.same(now)
+        if now is not None and there[place.url].same(now):
+            same.add(place.url)
+        tell_stage(reading.on_stage, "ask", next(done), len(asked))
 
-    same = await asyncio.gather(*map(is_known, inputs.places, known))
-    return [place for place, there in zip(inputs.places, same, strict=True) if not there]
+    await asyncio.gather(*map(ask, asked))
+    return [place for place in inputs.places if place.url not in same]
 
 
 async def _identify(place: Location) -> Identity | None:

@@ -11,7 +11,7 @@ import icechunk
 from virtual_tiff.cube.assign import Growth, Standing, assign, plan_growth
 from virtual_tiff.cube.blueprint import CubePlan, GroupPlan
 from virtual_tiff.cube.container import Container
-from virtual_tiff.cube.distribute import SHARE, write_parallel
+from virtual_tiff.cube.distribute import SHARE, write_told
 from virtual_tiff.cube.groups import plan
 from virtual_tiff.cube.grow import Fit, fit_group, grow_group, grow_root
 from virtual_tiff.cube.header import FileHeader
@@ -19,8 +19,9 @@ from virtual_tiff.cube.patient import PatientStore
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import GROUP, Entry, Row, entries_of, ledger_group, update_rows
+from virtual_tiff.cube.stages import OnStage, Stage
 from virtual_tiff.cube.views import is_chosen
-from virtual_tiff.cube.write import Task, below, joined, put, tasks_of, write_groups, write_references
+from virtual_tiff.cube.write import Task, below, joined, put, tasks_of, write_groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +104,14 @@ def write_change(
     change: Change,
     containers: Sequence[Container],
     executor: Any = None,
+    *,
+    on_stage: OnStage | None = None,
+    start: Stage | None = None,
 ) -> None:
     """Write all that changes into a session, which is not committed.
 
-    An executor writes the references when there are so many that it is worth while.
+    An executor writes the references when there are so many that it is worth while. The stage of earlier commits is
+    `start`.
     """
     store = PatientStore.of(session)
     tasks: list[Task] = []
@@ -123,7 +128,12 @@ def write_change(
     if change.recipe != standing.recipe:
         run(put(store, joined(standing.group, GROUP, "zarr.json"), ledger_group(change.recipe)))
     update_rows(store, standing.group, standing.rows, change.entries, change.replaced)
-    if executor is None or change.references < SHARE:
-        run(write_references(session.store, tasks, containers))
-    else:
-        write_parallel(session, tasks, containers, executor, url=standing.place.url)
+    write_told(
+        session,
+        tasks,
+        containers,
+        None if change.references < SHARE else executor,
+        url=standing.place.url,
+        on_stage=on_stage,
+        start=start or Stage("write", 0, change.references),
+    )

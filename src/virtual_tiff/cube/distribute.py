@@ -21,14 +21,40 @@ from virtual_tiff.cube.container import Container
 from virtual_tiff.cube.executor import check_executor, run_on
 from virtual_tiff.cube.patient import insist
 from virtual_tiff.cube.runner import begin_threads, run
+from virtual_tiff.cube.stages import OnStage, Stage, counted, tell_stage
 from virtual_tiff.cube.target import translate_icechunk
-from virtual_tiff.cube.write import ReferenceBlock, Task, batches, block_of, write_blocks
+from virtual_tiff.cube.write import ReferenceBlock, Task, batches, block_of, write_blocks, write_references
 
 SHARE: Final = 100_000
 """References that a worker writes at a time, at least: a fork of so many is 7 MB."""
 
 MAX_SHARES: Final = 64
 """Shares of one commit at most; then each has more references."""
+
+
+def write_told(
+    session: icechunk.Session,
+    tasks: Sequence[Task],
+    containers: Sequence[Container],
+    executor: Any,
+    *,
+    url: str,
+    on_stage: OnStage | None,
+    start: Stage,
+) -> None:
+    """Write references here, or by the workers of an executor; what earlier commits wrote is in `start`."""
+    tell_stage(on_stage, start.name, start.done, start.total)
+    if executor is None:
+        run(write_references(session.store, counted(tasks, lambda task: task.references, on_stage, start), containers))
+        return
+    written = start.done
+
+    def note(references: int) -> None:
+        nonlocal written
+        written += references
+        tell_stage(on_stage, start.name, written, start.total)
+
+    write_parallel(session, tasks, containers, executor, url=url, on_written=note)
 
 
 def write_parallel(

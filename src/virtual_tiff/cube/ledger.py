@@ -251,6 +251,8 @@ def check_options(there: HeaderOptions, asked: HeaderOptions, name: str, *, hint
     differing = sorted(key for key in new if old[key] != new[key])
     if differing:
         listed = ", ".join(f"{key}={old[key]}, not {new[key]}" for key in differing)
+        if asked.overviews and not there.overviews:
+            hint = f"Overviews and masks are in a ledger made by `scan --overviews`. {hint}"
         raise UsageError(f"the ledger was made with {listed}", feature="usage", url=name, hint=hint)
 
 

@@ -18,7 +18,7 @@ from virtual_tiff.cube.commit import commit_parts
 from virtual_tiff.cube.configure import configured, new_config
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.container import Container, containers_for
-from virtual_tiff.cube.distribute import write_parallel
+from virtual_tiff.cube.distribute import write_told
 from virtual_tiff.cube.fresh import settle
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
 from virtual_tiff.cube.open import containers_in, reader_code
@@ -26,10 +26,10 @@ from virtual_tiff.cube.patient import PatientStore, insist, opened
 from virtual_tiff.cube.recipe import Recipe
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import entries_of, ledger_keys
-from virtual_tiff.cube.stages import OnStage, Stage, counted, tell_stage
+from virtual_tiff.cube.stages import OnStage, Stage, tell_stage
 from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import check_free, is_blank, staged, taken, translated, writing
-from virtual_tiff.cube.write import Task, batches, below, joined, put, tasks_of, write_groups, write_references
+from virtual_tiff.cube.write import batches, below, joined, put, tasks_of, write_groups
 from virtual_tiff.errors import TargetError, UsageError
 
 BATCH: Final = 2_500_000
@@ -236,7 +236,15 @@ def _commit(work: _Work, repository: icechunk.Repository, containers: Sequence[C
     def write(session: icechunk.Session, number: int) -> tuple[str, dict[str, Any]]:
         part = parts[number]
         run(write_plan(session.store, work, structure=number == 0))
-        _write_part(session, work, part, containers, Stage("write", sum(counts[:number]), sum(counts)))
+        write_told(
+            session,
+            part,
+            containers,
+            work.executor,
+            url=work.place.url,
+            on_stage=work.on_stage,
+            start=Stage("write", sum(counts[:number]), sum(counts)),
+        )
         tell_stage(work.on_stage, "commit", number, len(parts))
         text = work.message or commit_message(work.plan)
         if len(parts) > 1:
@@ -245,25 +253,6 @@ def _commit(work: _Work, repository: icechunk.Repository, containers: Sequence[C
         return text, {"files": files, "references": counts[number], "sources": files + len(work.plan.unused)}
 
     return commit_parts(repository, base, len(parts), write)
-
-
-def _write_part(
-    session: icechunk.Session, work: _Work, part: Sequence[Task], containers: Sequence[Container], start: Stage
-) -> None:
-    """Write the references of one commit; what earlier ones wrote is in `start`."""
-    tell_stage(work.on_stage, start.name, start.done, start.total)
-    if work.executor is None:
-        tasks = counted(part, lambda task: task.references, work.on_stage, start)
-        run(write_references(session.store, tasks, containers))
-        return
-    written = start.done
-
-    def note(references: int) -> None:
-        nonlocal written
-        written += references
-        tell_stage(work.on_stage, start.name, written, start.total)
-
-    write_parallel(session, part, containers, work.executor, url=work.place.url, on_written=note)
 
 
 async def write_plan(store: IcechunkStore, work: _Work, *, structure: bool) -> None:
