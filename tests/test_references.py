@@ -21,7 +21,7 @@ import zarr
 from fsspec.implementations.reference import LazyReferenceMapper
 from rasterio.transform import from_origin
 
-from tests.archives import age, files_below, gdal_reads, make_archive, make_tiff, run_python
+from tests.archives import LONG_AGO, age, files_below, gdal_reads, make_archive, make_tiff, run_python
 from tests.servers import Bucket, FaultServer, Web
 from tests.test_cli import run
 from virtual_tiff import errors, export_references, scan
@@ -414,6 +414,17 @@ def test_sources_of_a_ledger_are_not_touched(tmp_path: Path, faults: FaultServer
     shutil.move(tmp_path / "gone", tmp_path / "a")
     for found in read_all(exported, tmp_path, ["band_data"], ("item", "y", "x")):
         assert np.array_equal(found["band_data"], pixels[:, 0])
+
+
+def test_local_files_that_were_replaced_are_refused(tmp_path: Path) -> None:
+    make_archive(tmp_path / "a", compress=None)
+    scan([tmp_path / "a"], ledger=tmp_path / "scan.parquet")
+    make_tiff(tmp_path / "a/s1.tif", 9, compress=None)
+    age(tmp_path / "a/s1.tif", LONG_AGO + 1)
+    with pytest.raises(errors.SourceError, match=r"s1\.tif: the file was replaced") as caught:
+        export_references([tmp_path / "scan.parquet"], tmp_path / "refs.json")
+    assert caught.value.feature == "source-changed"
+    assert not (tmp_path / "refs.json").exists()
 
 
 def test_names_are_written_as_their_stores_want_them(

@@ -67,7 +67,7 @@ def export(
 ) -> None:
     """Scan TIFFs, plan their cube, and write its references in kerchunk's form, as JSON or Parquet.
 
-    Of ledgers of scans no source is touched.
+    Of ledgers of scans no source is opened.
     """
     verbose = verbose or bool(context.obj)
     with told(verbose=verbose), started(speed.workers) as executor:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, cast, get_args
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement
 from virtual_tiff.cube.deliver import check_vacant, delivered
 from virtual_tiff.cube.draft import Draft, Request, draft
+from virtual_tiff.cube.fresh import check_local
 from virtual_tiff.cube.listed import Input
 from virtual_tiff.cube.results import OnProgress
 from virtual_tiff.cube.stores import Location, anonymous, locate, s3_endpoint
@@ -119,7 +120,7 @@ def export_references(
     Parameters
     ----------
     inputs
-        As for :func:`virtual_tiff.publish`. Of ledgers of scans no source is touched.
+        As for :func:`virtual_tiff.publish`. Of ledgers of scans no source is opened.
     to
         A new file or folder on a local disk or an object store: ``refs.json``, ``s3://bucket/refs.parquet``.
     format
@@ -165,8 +166,13 @@ def export_plan(plan: CubePlan, target: Target) -> Exported:
         ``usage`` for what Zarr v2 cannot express, and for URLs with a query.
     TargetError
         ``target-exists`` or ``target-denied``.
+    SourceError
+        ``source-changed`` when a local file was replaced after its header had been read. One that is not there may come
+        back, and readers see when it does not; what they cannot see is that they read another file.
     """
     _check_queries(plan)
+    for header in plan.headers:
+        check_local(header, may_be_gone=True)
     forms = [form_of(node, target.zarr_format) for node in nodes_of(plan.groups)]
     last = METADATA if target.format == "parquet" else None
     with delivered(target.place, last=last) as path:

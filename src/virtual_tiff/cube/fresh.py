@@ -53,7 +53,7 @@ async def settle(headers: Sequence[FileHeader]) -> None:
         ``source-changed`` when such a file, or a local one, is no longer the one whose header was read.
     """
     for header in headers:
-        _check_local(header)
+        check_local(header)
     young = [header for header in headers if _is_young(header)]
     if not young:
         return
@@ -70,13 +70,22 @@ async def settle(headers: Sequence[FileHeader]) -> None:
     await asyncio.gather(*(check(header) for header in young))
 
 
-def _check_local(header: FileHeader) -> None:
+def check_local(header: FileHeader, *, may_be_gone: bool = False) -> None:
+    """Check that a local file is the one whose header was read; others are not asked for.
+
+    Raises
+    ------
+    SourceError
+        ``source-changed``, or ``not-found`` unless it may be gone.
+    """
     local = header.place.local
     if local is None or header.last_modified is None:
         return
     try:
         now = Path(local).stat()
     except OSError as error:
+        if may_be_gone:
+            return
         raise source_error(FileNotFoundError(str(error)), header.url) from error
     moved = abs(now.st_mtime - header.last_modified.timestamp())
     if moved > _PRECISION or header.size not in (None, now.st_size):
