@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.opening import URL, open_array, registry_of, virtual, written
+from tests.tiffbytes import Dir, Entry, build
 from virtual_tiff import UnsupportedError, UsageError, VirtualTIFF
 from virtual_tiff.chunks import ChunkOptions
 
@@ -170,3 +171,14 @@ def test_absent_arrays_have_the_codecs_that_are_asked_for() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ChunkOptions(**options)
+
+
+@pytest.mark.parametrize(("width", "height"), [(65535, 2**32 - 1), (1, 2**60 + 7), (2**30, 2**30)])
+def test_a_huge_strip_that_is_absent_is_not_cut(width: int, height: int) -> None:
+    """Its size is all that the file says: it must take neither time nor memory."""
+    values = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 0, 279: 0}
+    tiff = bytes(build([Dir([Entry(code, 16, [value]) for code, value in values.items()])], bigtiff=True).data)
+    array = open_array(tiff)
+    assert array.shape == (height, width)
+    assert array.nchunks == 1
+    np.testing.assert_array_equal(array[height - 2 :, :3], np.zeros((2, min(width, 3))))

@@ -299,6 +299,19 @@ def test_such_a_page_is_refused_without_a_restart_interval(tmp_path: Path) -> No
         assert refusal(path).feature == "jpeg"
 
 
+def test_such_a_page_is_refused_when_a_tile_would_be_as_wide(tmp_path: Path) -> None:
+    """One restart interval for each row of blocks: JPEG counts no more columns in a tile than in a page."""
+    path, _ = wide(tmp_path / "a.ndpi", at=1000, tags={Tags.NDPIMCUStartsHighBytes: None})
+    data = path.read_bytes()
+    interval = data.index(b"\xff\xdd\0\x04") + 4
+    assert data[interval : interval + 2] == struct.pack(">H", 328)
+    data = data[:interval] + struct.pack(">H", 8200) + data[interval + 2 :]
+    entry = data.index(struct.pack("<HHI", Tags.NDPIMCUStarts, 4, 50)) + 4
+    path.write_bytes(data[:entry] + struct.pack("<I", 2) + data[entry + 4 :])
+    error = refusal(path)
+    assert (error.feature, "are 65600 pixels wide" in error.found) == ("jpeg", True)
+
+
 def test_a_page_that_is_too_large_to_be_decoded_as_a_whole_is_read_in_the_same_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,3 +200,44 @@ def test_lsm_files_count_the_bytes_of_decompressed_strips() -> None:
     entries = [*(Entry(code, LONG, value) for code, value in values.items()), Entry(Tags.LSMInfo, 1, bytes(64))]
     data = bytes(build([Dir(entries)], ghost=b"".join(planes)).data)
     np.testing.assert_array_equal(np.asarray(open_array(data)[...]), pixels)
+
+
+@pytest.mark.parametrize("cut", [20, 1])
+@pytest.mark.parametrize("compression", [3, 4, 7, 34934])
+def test_a_segment_that_lost_its_end_is_refused_when_decoders_make_it_up(compression: int, cut: int) -> None:
+    """Decoders of CCITT, JPEG and JPEG XR fill what is missing; GDAL refuses such a file, too."""
+    noise = np.random.default_rng(2).integers(0, 256, (40, 48), np.uint8)
+    encoders = {
+        3: noise.tobytes,
+        4: noise.tobytes,
+        7: lambda: bytes(imagecodecs.jpeg8_encode(noise)),
+        34934: lambda: bytes(imagecodecs.jpegxr_encode(noise)),
+    }
+    segment = encoders[compression]()
+    bits = 1 if compression in (3, 4) else 8
+    values = {256: [48], 257: [40], 258: [bits], 259: [compression], 262: [1], 273: [4096], 278: [40]}
+    entries = [Entry(code, LONG, value) for code, value in {**values, 279: [len(segment)]}.items()]
+    tiff = bytes(build([Dir(entries)]).data).ljust(4096, b"\0") + segment
+    assert bits == 1 or virtual(tiff).shape == (40, 48)
+    with pytest.raises(FormatError, match="reach behind the end") as caught:
+        virtual(tiff[:-cut])
+    assert caught.value.feature == "truncated"
+
+
+def test_offsets_may_be_fewer_than_strips_when_these_have_the_size_that_the_tags_say() -> None:
+    """So does GDAL read; but other byte counts say that the grid is damaged."""
+    pixels = pixels_of(8)
+    taller: dict[int, Sequence[int]] = {Tags.ImageLength: [20]}
+    array = open_array(striped(pixels, tags=taller))[...]
+    np.testing.assert_array_equal(array, np.concatenate([pixels, np.zeros((12, WIDTH))]))
+    shorter: dict[int, Sequence[int]] = {Tags.RowsPerStrip: [1]}
+    for tiff in (striped(pixels, tags=shorter), striped(pixels, tags=taller, compression=8)):
+        with pytest.raises(FormatError, match="offsets for a grid of") as caught:
+            virtual(tiff)
+        assert caught.value.feature == "bad-geometry"
+
+
+def test_a_damaged_size_takes_no_memory_for_segments_without_offsets() -> None:
+    with pytest.raises(FormatError, match="4 offsets for a grid of 33554432 segments") as caught:
+        virtual(striped(pixels_of(8), tags={Tags.ImageLength: [1 << 26]}))
+    assert caught.value.feature == "bad-geometry"

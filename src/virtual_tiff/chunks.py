@@ -28,6 +28,7 @@ MAX_INLINE_BYTES: Final = 1 << 18
 """Decoded size up to which ``short_strips="auto"`` inlines a last strip, padded to the full chunk."""
 
 _MAX_EMPTY_CHUNKS: Final = 1 << 16
+_MAX_EMPTY_CUTS: Final = 1 << 20
 _SPREAD: Final = 8
 
 
@@ -117,7 +118,9 @@ def _absent(layout: SegmentLayout, options: ChunkOptions) -> ChunkPlan:
 
     A grid too large to hold is coarsened, since nothing is ever decoded.
     """
-    if layout.segments <= _MAX_EMPTY_CHUNKS:
+    row_bytes = layout.config.row_bytes
+    cuts = layout.grid[0] * min(layout.height, layout.height * row_bytes // options.target_chunk_bytes)
+    if layout.segments <= _MAX_EMPTY_CHUNKS and (layout.tiled or cuts <= _MAX_EMPTY_CUTS):
         lengths = expected_lengths(layout)
         ends = np.cumsum(lengths, dtype=np.uint64)
         offsets = ends - lengths + np.uint64(1)

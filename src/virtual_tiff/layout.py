@@ -292,14 +292,14 @@ def _segment_size(ifd: Ifd, width: int, height: int) -> tuple[bool, int, int]:
 def _samples(ifd: Ifd, bands: int, default: int) -> tuple[tuple[int, ...], int]:
     """Return bits per sample (one entry when all agree) and the sample format."""
     declared = ifd.integers(Tags.BitsPerSample)
-    depths = [int(v) for v in declared] if declared is not None and declared.size else [default]
+    depths = declared[:bands].tolist() if declared is not None and declared.size else [default]
     if len(depths) < bands:
         if len(set(depths)) > 1:
             found = f"{len(depths)} different numbers of bits for {bands} samples"
             raise UnsupportedError(found, feature="mixed-samples", ifd=ifd.path, tag=Tags.BitsPerSample)
         depths += depths[:1] * (bands - len(depths))
-    unique = set(depths[:bands])
-    bits = (depths[0],) if len(unique) == 1 else tuple(depths[:bands])
+    unique = set(depths)
+    bits = (depths[0],) if len(unique) == 1 else tuple(depths)
     formats = ifd.integers(Tags.SampleFormat)
     kinds = {int(v) for v in formats[:bands]} if formats is not None and formats.size else {1}
     if formats is None and unique == {32} and (ifd.text(Tags.Software) or "").startswith(_FLOAT_WRITER):

@@ -73,6 +73,8 @@ def as_tiles(ifd: Ifd) -> Reader[Ifd]:
     if across % head.interval or across // head.interval * down != starts.size:
         raise _refused(ifd, f"{starts.size} restart intervals of {head.interval} blocks in {down} rows of {across}")
     columns, rows = head.interval * head.columns, head.rows
+    if columns > _MAX_SIDE:
+        raise _refused(ifd, f"its restart intervals are {columns} pixels wide")
     header = stream[: head.size_at] + struct.pack(">HH", rows, columns) + stream[head.size_at + 4 :]
     tags = {
         Tags.TileWidth: np.array([columns]),

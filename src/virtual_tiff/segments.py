@@ -23,6 +23,11 @@ type Positions = npt.NDArray[np.uint64]
 MAX_SEGMENTS: Final = 1 << 26
 """Limit on the segments of one IFD: VirtualiZarr's manifest holds them as dense arrays."""
 
+_MAX_WITHOUT_OFFSETS: Final = 1 << 20
+"""Up to so many segments may lack an offset: for more, a small file could take any amount of memory."""
+_UNPROVABLE: Final = frozenset({1, 2, 3, 4, OLD_JPEG, 7, 22610, 33007, 34892, 34934})
+"""Compressions whose segments decode although their ends are lost: none, CCITT, JPEG, JPEG XR make up the rest."""
+
 
 LEADER_BYTES: Final = 4
 """Size of the block leader before each segment that GDAL's COG driver writes: the byte count, little-endian."""
@@ -70,7 +75,7 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     ------
     FormatError
         ``missing-tag`` without offsets, ``truncated`` when a segment lies beyond the end of the file,
-        ``bad-geometry`` when no file could hold it.
+        ``bad-geometry`` when no file could hold it, or when there are offsets for another number of segments.
     LimitError
         ``limit-segments`` when a grid with stored segments is larger than a manifest can hold.
     UnsupportedError
@@ -93,9 +98,10 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
         found = f"a grid of {layout.segments} segments, some of which are stored"
         raise LimitError(found, feature="limit-segments", ifd=ifd.path, hint="Rewrite with larger tiles.")
     warnings: list[str] = []
-    full = _fit(offsets, layout.segments)
     if offsets.size < layout.segments:
+        _refuse_wrong_grid(ifd, layout, offsets.size, counts)
         warnings.append(f"{offsets.size} offsets for {layout.segments} segments: the rest is read as absent")
+    full = _fit(offsets, layout.segments)
     inferred = _inferred(full, counts)
     if layout.compression == 1:
         lengths = _raw_lengths(layout, full, counts)
@@ -133,6 +139,18 @@ def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
             found = f"a negative or impossibly large value {values.min()}"
             raise FormatError(found, feature="bad-tag", ifd=ifd.path, tag=tag)
     return pair[0].astype(np.uint64), pair[1].astype(np.uint64)
+
+
+def _refuse_wrong_grid(ifd: Ifd, layout: SegmentLayout, found_offsets: int, counts: Positions) -> None:
+    """Refuse a grid that has too few offsets, unless its segments are of the size that the tags say.
+
+    libtiff takes the rest for absent; but a damaged number of rows or bands looks the same, and gives other pixels.
+    """
+    fits = layout.compression == 1 and counts.size > 0 and int(counts.max()) <= layout.config.packed_bytes
+    if not fits or layout.segments - found_offsets > _MAX_WITHOUT_OFFSETS:
+        found = f"{found_offsets} offsets for a grid of {layout.segments} segments"
+        tag = Tags.TileOffsets if layout.tiled else Tags.StripOffsets
+        raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=tag)
 
 
 def _stack(layout: SegmentLayout, offsets: Positions) -> tuple[Positions, Positions]:
@@ -212,7 +230,7 @@ def _cut_at_end(
         return np.zeros(offsets.size, dtype=bool)
     size = np.uint64(tiff.size)
     cut: npt.NDArray[np.bool_] = (lengths > 0) & (lengths > size - np.minimum(offsets, size))
-    lost = cut if layout.compression == 1 else cut & (offsets >= size)
+    lost = cut if layout.compression in _UNPROVABLE else cut & (offsets >= size)
     if lost.any():
         counted = f"{int(lost.sum())} of {int((lengths > 0).sum())} segments"
         found = f"{counted} reach behind the end of the file ({tiff.size} bytes)"
