@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import zarr
 
-from tests.archives import LONG_AGO, Pixels, age, make_tiff
+from tests.archives import LONG_AGO, Pixels, age, make_archive, make_tiff
 from tests.servers import Bucket, FaultServer, Web
 from virtual_tiff.cube.open import open_cube
 from virtual_tiff.cube.publish import publish
@@ -160,6 +161,24 @@ def test_a_web_file_replaced_right_after_publishing_is_noticed(web: Web, tmp_pat
         ds["band_data"].load()
     verify(tmp_path / "cube", fix=True)
     assert np.array_equal(open_cube(tmp_path / "cube")["band_data"].values, other)
+
+
+def test_a_file_from_a_backup_is_read_on(tmp_path: Path) -> None:
+    """It has its old bytes and time, but another inode, which is in its ETag."""
+    pixels = make_archive(tmp_path / "in")
+    publish([tmp_path / "in"], tmp_path / "cube")
+    path = tmp_path / "in/s1.tif"
+    shutil.copy2(path, tmp_path / "backup.tif")
+    (tmp_path / "backup.tif").replace(path)
+    found = verify(tmp_path / "cube", pixels=3)
+    (touched,) = [one for one in found.sources if one.state != "same"]
+    assert (touched.state, touched.readable, found.exit_code) == ("touched", True, 0)
+    assert touched.why == "all bytes are the same, the ETag is not"
+    assert np.array_equal(open_cube(tmp_path / "cube")["band_data"].values, pixels[:, 0])
+    assert verify(tmp_path / "cube", accept=True).accepted == (touched.url,)
+    assert verify(tmp_path / "cube").counts["same"] == 3
+    age(path, LONG_AGO + 5)
+    assert verify(tmp_path / "cube").exit_code == 1
 
 
 def test_a_touched_source_is_told_from_a_changed_one_and_accepted(archive: Archive) -> None:
