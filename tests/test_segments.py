@@ -241,3 +241,20 @@ def test_a_damaged_size_takes_no_memory_for_segments_without_offsets() -> None:
     with pytest.raises(FormatError, match="4 offsets for a grid of 33554432 segments") as caught:
         virtual(striped(pixels_of(8), tags={Tags.ImageLength: [1 << 26]}))
     assert caught.value.feature == "bad-geometry"
+
+
+@pytest.mark.parametrize("count", ["4000000000", "9" * 18])
+def test_a_stack_of_more_planes_than_the_file_has_bytes_is_refused(count: str) -> None:
+    tags = {256: [4], 257: [4], 258: [8], 259: [1], 273: [8], 279: [16]}
+    entries = [Entry(code, LONG, value) for code, value in tags.items()]
+    text = Entry(Tags.ImageDescription, 2, f"ImageJ=1.54f\nimages={count}\n\0".encode())
+    with pytest.raises(LimitError, match=f"a stack of {count} planes") as caught:
+        virtual(bytes(build([Dir([*entries, text])]).data) + bytes(64))
+    assert caught.value.feature == "limit-segments"
+
+
+def test_a_number_of_planes_with_thousands_of_digits_is_none() -> None:
+    tags = {256: [4], 257: [4], 258: [8], 259: [1], 273: [8], 279: [16]}
+    entries = [Entry(code, LONG, value) for code, value in tags.items()]
+    text = Entry(Tags.ImageDescription, 2, b"ImageJ=1.54f\nimages=" + b"9" * 5000 + b"\n\0")
+    assert virtual(bytes(build([Dir([*entries, text])]).data) + bytes(64)).shape == (4, 4)

@@ -216,7 +216,7 @@ def segment_layout(
     return layout
 
 
-_IMAGEJ_IMAGES: Final = re.compile(r"^images=(\d+)\s*$", re.MULTILINE)
+_IMAGEJ_IMAGES: Final = re.compile(r"^images=(\d{1,19})\s*$", re.MULTILINE)
 
 
 def stacked_planes(tiff: TiffFile, ifd: Ifd) -> int:

@@ -87,7 +87,7 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
         raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.ImageWidth)
     offsets, counts = _declared(ifd, layout)
     if layout.stacked:
-        offsets, counts = _stack(layout, offsets)
+        offsets, counts = _stack(tiff, layout, offsets)
     if not offsets.any() or (counts.size and not counts.any() and layout.segments > 1):
         return SegmentRanges(_EMPTY, _EMPTY)
     if layout.depth > 1 and not layout.stacked and offsets.size < layout.segments:
@@ -153,8 +153,11 @@ def _refuse_wrong_grid(ifd: Ifd, layout: SegmentLayout, found_offsets: int, coun
         raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=tag)
 
 
-def _stack(layout: SegmentLayout, offsets: Positions) -> tuple[Positions, Positions]:
+def _stack(tiff: TiffFile, layout: SegmentLayout, offsets: Positions) -> tuple[Positions, Positions]:
     """The offsets of all planes of an ImageJ stack, from those of the first: its strips lie behind one another."""
+    if layout.segments > min(MAX_SEGMENTS, MAX_SEGMENTS if tiff.size is None else tiff.size):
+        found = f"a stack of {layout.depth} planes in a file of {tiff.size} bytes"
+        raise LimitError(found, feature="limit-segments")
     expected = expected_lengths(layout)
     of_plane = expected[: offsets.size]
     starts = np.cumsum(of_plane) - of_plane + offsets[:1]
