@@ -350,3 +350,8 @@ def test_corpus(corpus: Path, closing_line: Callable[[str], None]) -> None:
     closing_line("metadata of the corpus: " + ", ".join(f"{n} {name}" for name, n in totals.items()))
     assert different == {}
     assert totals["with nodata"] > 50
+
+
+def test_an_item_of_a_band_with_thousands_of_digits_is_left_out() -> None:
+    item = f'<GDALMetadata><Item name="a" sample="{"9" * 5000}">x</Item><Item name="b">y</Item></GDALMetadata>'
+    assert read(tiff_with(Entry(42112, 2, item.encode() + b"\0"))).tags == {"b": "y"}

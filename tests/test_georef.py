@@ -362,3 +362,14 @@ def test_a_pixel_scale_without_tie_point_is_no_georeference() -> None:
 
 def test_transform_of_the_writer(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a.tif", crs="EPSG:32633")).transform == TRANSFORM
+
+
+@pytest.mark.parametrize("zone", ["UTM Zone ²", "UTM Zone ³ N", "State Plane Zone ²¹", "State Plane Zone --"])
+def test_zones_of_citations_that_are_no_numbers_are_ignored(zone: str) -> None:
+    """A damaged byte of Latin-1 may be a superscript, which Python calls a digit."""
+    keys: list[tuple[int, int | str]] = [
+        (1024, 1),
+        (3072, 32767),
+        (3073, f"IMAGINE GeoTIFF Support\nProjection = {zone}"),
+    ]
+    assert isinstance(read(tiff_with(*geokeys(*keys))), GeoReference)

@@ -262,15 +262,15 @@ def _conversion_of_citation(keys: GeoKeys) -> Json | None:
 
 def _utm_code(zone: str, _: str) -> int | None:
     digits = zone[:2].strip().rstrip("NSns")
-    if not digits.isdigit() or not 1 <= int(digits) <= 60:
+    if not digits.isdecimal() or not 1 <= int(digits) <= 60:
         return None
     hemisphere = zone[len(digits) :].lstrip(" ,")[:1].upper()
     return (16100 if hemisphere == "S" else 16000) + int(digits)
 
 
 def _state_plane_code(zone: str, text: str) -> int | None:
-    digits = zone.lstrip("-").split()[0].split("|")[0] if zone.split() else ""
-    if not digits.isdigit() or len(digits) > 4:
+    digits = (zone.lstrip("-").split() or [""])[0].split("|")[0]
+    if not digits.isdecimal() or len(digits) > 4:
         return None
     nad27 = "NAD27" in text or "NAD = 27" in text
     return 10000 + int(digits) + (0 if nad27 else 30)

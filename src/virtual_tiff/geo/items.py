@@ -63,7 +63,7 @@ def _item(element: Element) -> MetadataItem | None:
     name, text = element.get("name"), element.text
     if name is None or not text or not text.lstrip() or len(element):
         return None
-    sample = re.match(r"\s*[+-]?\d+", element.get("sample", "-1"))
+    sample = re.match(r"\s*[+-]?\d{1,18}", element.get("sample", "-1"))
     band = int(sample[0]) if sample is not None else 0
     domain = element.get("domain", "")
     if not -1 <= band <= 65535 or domain.upper() == "IMAGE_STRUCTURE":
