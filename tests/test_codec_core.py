@@ -223,6 +223,57 @@ print(json.dumps(found))
 """
 
 
+PARSED = """
+import json, sys, warnings
+warnings.simplefilter("error")
+import numpy as np, zarr
+from obspec_utils.registry import ObjectStoreRegistry
+from obstore.store import LocalStore
+from virtual_tiff import VirtualTIFF
+from zarr.registry import get_codec_class, register_codec
+
+def parse(name):
+    store = VirtualTIFF(ifd=0)(f"file://{sys.argv[1]}/{name}.tif", ObjectStoreRegistry({"file://": LocalStore()}))
+    return zarr.open_group(store, mode="r", zarr_format=3)["band_data"]
+
+def decoder():
+    return get_codec_class("numcodecs.zlib").__module__
+
+before = zarr.config.get("codecs")
+if sys.argv[2] == "configured":
+    class Other(zarr.codecs.numcodecs.Zlib):
+        pass
+
+    register_codec("numcodecs.zlib", Other)
+    zarr.config.set({"codecs": {**before, "numcodecs.zlib": "__main__.Other"}})
+parse("plain")[...]
+found = [decoder()]
+array = parse("deflate")
+total = int(array[...].sum())
+found += [decoder(), type(array.compressors[0]).__module__, array.metadata.to_dict()["codecs"][-1]["name"]]
+zarr.config.set({"codecs": before})
+parse("deflate")
+print(json.dumps([*found, decoder(), total]))
+"""
+
+
+@pytest.mark.parametrize("configured", ["configured", "as it comes"])
+def test_the_first_parsed_file_that_needs_it_asks_for_it(configured: str, tmp_path: Path) -> None:
+    """A decoder that somebody has chosen, before or afterwards, stays."""
+    pixels = np.arange(64 * 48, dtype="u2").reshape(48, 64)
+    tifffile.imwrite(tmp_path / "plain.tif", pixels)
+    tifffile.imwrite(tmp_path / "deflate.tif", pixels, compression="zlib", tile=(16, 16))
+    run = [sys.executable, "-c", PARSED, str(tmp_path), configured]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    *found, total = json.loads(done.stdout)
+    ours, theirs = Zlib.__module__, zarr_numcodecs.Zlib.__module__
+    other = "__main__" if configured == "configured" else theirs
+    chosen = other if configured == "configured" else ours
+    assert found == [other, chosen, chosen, "numcodecs.zlib", theirs]
+    assert total == pixels.sum()
+
+
 def test_zarr_uses_it_only_when_asked() -> None:
     done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=False)
     assert done.stderr == ""

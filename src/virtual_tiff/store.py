@@ -21,6 +21,7 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 
+from virtual_tiff.codecs.core import is_slow, register_unless_configured
 from virtual_tiff.errors import FormatError, UnsupportedError, VirtualTiffError
 from virtual_tiff.tiff.failures import is_past_end, source_error
 
@@ -50,10 +51,15 @@ class RangeStore(ManifestStore):
     It can be pickled, and any number of threads may read. A file is opened for each range, so that nothing is
     remembered of a file that has been replaced; where it is shorter than the chunk needs, reading it raises
     FormatError ``truncated``.
+
+    The first store with arrays of ``numcodecs.zlib`` makes zarr decode those by libdeflate in this process, see
+    :func:`virtual_tiff.codecs.core.register`, unless zarr is configured to take another decoder.
     """
 
     def __init__(self, group: ManifestGroup, *, registry: Any = None) -> None:
         super().__init__(group, registry=registry)
+        if any(is_slow(array.metadata.codecs) for array in _arrays(group)):
+            register_unless_configured()
         self._arrays: dict[str, ManifestArray | None] = {}
         self._paths: dict[str, str | None] = {}
 

@@ -2,7 +2,7 @@
 
 ``numcodecs.zlib`` does not know how many bytes come, and takes 2.5 times as long as libdeflate, which is told. Arrays
 that :func:`~virtual_tiff.open_cube` opens are decoded by these; :func:`register` makes zarr use the first of them
-for all arrays.
+for all arrays, and so does the first store of a parsed file that needs it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Buffer as Octets
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, Final
 
 import imagecodecs
@@ -21,6 +22,8 @@ from zarr.codecs import BytesCodec, ZstdCodec
 from zarr.codecs import numcodecs as zarr_numcodecs
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
+from zarr.core.config import config
+from zarr.registry import register_codec
 
 from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.errors import DecodeError
@@ -137,11 +140,20 @@ def with_own_decoders(codecs: Sequence[Codec]) -> tuple[Codec, ...] | None:
 
 def register() -> None:
     """Let zarr decode ``numcodecs.zlib`` by libdeflate, in all arrays that this process opens from now on."""
-    from zarr.core.config import config
-    from zarr.registry import register_codec
-
     register_codec(_NAME, Zlib)
     config.set({"codecs": {**config.get("codecs"), _NAME: f"{Zlib.__module__}.{Zlib.__qualname__}"}})
+
+
+@cache
+def register_unless_configured() -> None:
+    """Register once, where zarr's configuration is as it comes; what is configured afterwards holds."""
+    if config.get("codecs").get(_NAME) == f"{zarr_numcodecs.__name__}.Zlib":
+        register()
+
+
+def is_slow(codecs: Sequence[Codec]) -> bool:
+    """Whether zarr decodes a chain, right behind the samples, much slower than it could."""
+    return len(codecs) > 1 and isinstance(codecs[-1], zarr_numcodecs.Zlib)
 
 
 _NAME: Final = "numcodecs.zlib"
