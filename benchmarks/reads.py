@@ -1,8 +1,9 @@
 """Whole images on the local disk, read through VirtualTIFF and zarr, by tifffile and by GDAL, in each encoding.
 
 Ours are zarr's default and its fused pipeline, each over the array as it is published (core codecs where they suffice),
-and over our own codec; the default pipeline over ``numcodecs.zlib`` by our decoder, where the array has it, as
-``open_cube`` does; and ``open_tiff``, from its parsing on, which chooses our own codec and the fused pipeline.
+and over our own codec; the default pipeline over ``numcodecs.zlib`` by zarr's own decoder, where the array has it, as
+readers without this package have it; and ``open_tiff``, from its parsing on, which chooses our own codec and the fused
+pipeline.
 
 tifffile's are ``TiffPage.decode`` one segment after the other, of bytes that are in memory already and that are not
 assembled to an image (of uncompressed segments it makes views, which nothing can beat); ``TiffPage.asarray``, which
@@ -42,11 +43,10 @@ from benchmarks.measure.machine import peak_memory
 from benchmarks.measure.rounds import MILLI, Comparison, Contender, Row, Sample, take_turns
 from virtual_tiff import VirtualTIFF, open_tiff
 from virtual_tiff.chunks import Codecs
-from virtual_tiff.codecs.core import register
 
 _FUSED_PATH: Final = "zarr.core.codec_pipeline.FusedCodecPipeline"
 DEFAULT, FUSED, OPEN = "default pipeline", "fused pipeline", "open_tiff"
-DECODER = "default pipeline, our decoder"
+THEIRS = "default pipeline, zarr's decoder"
 SEGMENT, SEGMENT_FUSED = "default pipeline, our codec", "fused pipeline, our codec"
 DECODE, ASARRAY, ALL = "tifffile decode", "tifffile asarray", "tifffile asarray, all threads"
 GDAL = "GDAL, all threads"
@@ -158,13 +158,13 @@ def _against_tifffile(title: str, ours: str) -> tuple[Column, ...]:
 PUBLISHED: Final = (*_against_tifffile("default", DEFAULT), *_against_tifffile("fused", FUSED))
 """The array as it is published. CPU is over that of asarray, which reads and assembles as well."""
 OWN: Final = (
-    Column("decoder /decode", DECODER, DECODE),
+    Column("zarr's decoder /decode", THEIRS, DECODE),
     Column("own /decode", SEGMENT, DECODE),
     Column("own fused /decode", SEGMENT_FUSED, DECODE),
     *_against_tifffile("open_tiff", OPEN),
     Column("/GDAL", OPEN, GDAL),
 )
-"""Our own decoder of Deflate, our own codec in the place of core codecs, and what users of single files get."""
+"""Zarr's own decoder of Deflate, our own codec in the place of core codecs, and what users of single files get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,19 +302,19 @@ def contenders(path: Path, encoding: Encoding) -> list[Contender]:
     checks |= {name: name[:8] for name in (ASARRAY, ALL, GDAL) if not name.startswith(encoding.agrees)}
     known = {name: prepare for name, prepare in READERS.items() if not name.startswith(encoding.without)}
     if encoding.compression != "deflate" or encoding.predictor is not None:
-        del known[DECODER]
+        del known[THEIRS]
     return [Contender(name, prepare(path), 1, checks.get(name, "result")) for name, prepare in known.items()]
 
 
-def _zarr(pipeline: str | None, codecs: Codecs, *, registered: bool = False) -> _Prepare:
+def _zarr(pipeline: str | None, codecs: Codecs, *, theirs: bool = False) -> _Prepare:
     def prepare(path: Path) -> Callable[[], npt.NDArray[Any]]:
         registry = ObjectStoreRegistry({"file://": LocalStore()})
         store = VirtualTIFF(ifd=0, coordinates=False, codecs=codecs)(path.as_uri(), registry)
-        with zarr.config.set({"codecs": zarr.config.get("codecs")}):
-            if registered:
-                register()
-            with zarr.config.set({"codec_pipeline.path": pipeline} if pipeline else {}):
-                array = zarr.open_array(store, path="band_data", mode="r", zarr_format=3)
+        settings: dict[str, Any] = {"codec_pipeline.path": pipeline} if pipeline else {}
+        if theirs:
+            settings["codecs"] = zarr.config.get("codecs") | {"numcodecs.zlib": "zarr.codecs.numcodecs.Zlib"}
+        with zarr.config.set(settings):
+            array = zarr.open_array(store, path="band_data", mode="r", zarr_format=3)
         return lambda: np.asarray(array[...])
 
     return prepare
@@ -374,7 +374,7 @@ def _gdal(path: Path) -> Callable[[], npt.NDArray[Any]]:
 READERS: Final[dict[str, _Prepare]] = {
     DEFAULT: _zarr(None, "core"),
     FUSED: _zarr(_FUSED_PATH, "core"),
-    DECODER: _zarr(None, "core", registered=True),
+    THEIRS: _zarr(None, "core", theirs=True),
     SEGMENT: _zarr(None, "segment"),
     SEGMENT_FUSED: _zarr(_FUSED_PATH, "segment"),
     OPEN: _open_tiff,
