@@ -15,12 +15,13 @@ from rasterio.transform import from_origin
 
 from tests.archives import make_archive, make_tiff
 from tests.test_cube_mosaic import make_tiles, merged, tile_at
+from virtual_tiff.cube.append import append
 from virtual_tiff.cube.blueprint import CubePlan
 from virtual_tiff.cube.explain import BYTES_PER_REFERENCE, explain
 from virtual_tiff.cube.groups import plan
 from virtual_tiff.cube.open import open_cube
 from virtual_tiff.cube.plan import plan_stack
-from virtual_tiff.cube.publish import publish_plan
+from virtual_tiff.cube.publish import publish, publish_plan
 from virtual_tiff.cube.scan import scan
 from virtual_tiff.errors import ConformError, UsageError
 
@@ -165,6 +166,21 @@ def test_one_group_or_none(tmp_path: Path) -> None:
             plan(headers, **options)
     with pytest.raises(UsageError, match="several"):
         plan(headers, bounds=(5e5, 4.5e6, 5.1e5, 4.6e6))
+
+
+def test_a_lone_zone_may_have_a_group_so_that_others_can_come(tmp_path: Path) -> None:
+    make_tiles(tmp_path / "a", {"a": tile_at(0, 0), "d": tile_at(0, 96)})
+    make_tiles(tmp_path / "b", {"b": tile_at(0, 0, crs="EPSG:32634"), "c": tile_at(64, 0)})
+    publish(tmp_path / "a", to=tmp_path / "rooted.icechunk")
+    with pytest.raises(ConformError, match=r"CRS.*group_by='always'"):
+        append(tmp_path / "b", tmp_path / "rooted.icechunk")
+    publish(tmp_path / "a", to=tmp_path / "cube.icechunk", group_by="always")
+    append(tmp_path / "b", tmp_path / "cube.icechunk")
+    for name, group, place in (("a/a", "utm33n_10m", 0), ("b/b", "utm34n_10m", 0), ("b/c", "utm33n_10m", 64)):
+        ds = open_cube(tmp_path / "cube.icechunk", group=group, mask_and_scale=False)
+        with rasterio.open(tmp_path / f"{name}.tif") as file:
+            np.testing.assert_array_equal(ds["band_data"].values[:96, place : place + 64], file.read(1))
+            assert ds.rio.crs == file.crs
 
 
 def test_groups_outside_the_area_are_left_out(tmp_path: Path) -> None:

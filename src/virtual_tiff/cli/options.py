@@ -243,8 +243,12 @@ class CubeOptions:
         typer.Option(help="Chunks of one size, or of several, which few clients read.", rich_help_panel=CUBE),
     ] = "regular"
     group_by: Annotated[
-        Literal["auto", "none"],
-        typer.Option(help="Groups for CRSs and resolutions, or one for all files.", rich_help_panel=CUBE),
+        Literal["auto", "always", "none"],
+        typer.Option(
+            help="Groups for CRSs and resolutions; always: also for a single one, so that others can come; none: one "
+            "for all files.",
+            rich_help_panel=CUBE,
+        ),
     ] = "auto"
     on_conflict: Annotated[
         Literal["raise", "split"],

@@ -33,6 +33,11 @@ from virtual_tiff.cube.views import OnDuplicate, StackOptions, footprint, is_mas
 from virtual_tiff.cube.write import joined
 from virtual_tiff.errors import ConformError, UsageError
 
+_ROOTED: Final = (
+    "Publish them as a cube of their own. A cube that was published with group_by='always' (--group-by always) takes "
+    "files of other CRSs and resolutions, as further groups."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
@@ -238,7 +243,13 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
         ``conform``, ``misaligned`` or ``overlap`` when files do not fit, or claim the place of another.
     """
     options = standing.options(own)
-    _check_traits(standing, own, headers)
+    try:
+        _check_traits(standing, own, headers)
+    except ConformError as error:
+        if own.path or all(_same_ground(own, header) for header in headers):
+            raise
+        error.hint = _ROOTED
+        raise
     _check_keys(standing, own, headers, options)
     found = ((header.url, standing.rows.find(header)) for header in headers)
     versions = {url: row for url, row in found if row is not None}

@@ -68,7 +68,7 @@ def plan_change(standing: Standing, headers: Sequence[FileHeader]) -> Change:
     growths = [plan_growth(standing, own, by_tree[own.path]) for own in recipe.trees if own.path in by_tree]
     beside = None
     if others:
-        there = [own.path for own in recipe.trees]
+        there = {own.path: own.mosaic for own in recipe.trees}
         beside = plan(others, taken=there, **standing.group_options())
     trees = {growth.old.path: growth.new for growth in growths}
     entries = [entry for growth in growths for entry in growth.entries]

@@ -23,7 +23,7 @@ from virtual_tiff.cube.stack import WHERE, free_traits, leading_axes
 from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, is_masked, variables_of
 from virtual_tiff.errors import ConformError, UsageError
 
-type GroupBy = Literal["auto"]
+type GroupBy = Literal["auto", "always"]
 type OnConflict = Literal["split", "raise"]
 
 _MAX_COMPARED: Final = 100
@@ -47,7 +47,7 @@ def plan(
     *,
     group_by: GroupBy | None = "auto",
     on_conflict: OnConflict = "split",
-    taken: Sequence[str] = (),
+    taken: Mapping[str, bool] | None = None,
     **options: Any,
 ) -> CubePlan:
     """Plan the cube of an archive, whose files may belong to several groups.
@@ -62,11 +62,12 @@ def plan(
     headers
         The files.
     group_by
-        "auto" makes groups; None makes one, and refuses files that do not fit into it.
+        "auto" makes groups where there are several CRSs or resolutions; "always" makes them also for a single one, so
+        that files of others can be appended; None makes one, and refuses files that do not fit into it.
     on_conflict
         What to do with eras and parts: "split" them into groups, or "raise".
     taken
-        Names of groups that are there already; then no group is the root.
+        Names of groups that are there already, and whether they are mosaics; then no group is the root.
     **options
         Those of :func:`virtual_tiff.cube.plan.plan_stack`; ``mosaic`` is found out.
 
@@ -78,15 +79,15 @@ def plan(
         ``usage`` for choices that make no sense; bounds belong to one CRS.
     """
     check_grouping(group_by, on_conflict)
-    chosen = stack_options(headers, **options)
+    chosen, there = stack_options(headers, **options), taken or {}
     files, _, dropped = drop_duplicates(chosen_files(headers, chosen), chosen)
-    grounds = _grounds(files) if group_by is not None or taken else {"": files}
+    grounds = _grounds(files) if group_by is not None or there else {"": files}
     _check_area(grounds, chosen)
     split = group_by is not None and on_conflict == "split"
     every = [part for base, members in grounds.items() for part in _parts(base, members, chosen, split=split)]
     parts = [part for part in every if _touches(part, chosen)] or every
-    names = _names(parts, taken)
-    fitting = _fitting(parts, chosen)
+    names = _names(parts, tuple(there), rooted=group_by != "always")
+    fitting = _fitting(parts, chosen, mosaics=any(there.values()))
     try:
         trees = [_tree(part, own, name, chosen) for part, own, name in zip(parts, fitting, names, strict=True)]
     except ConformError as error:
@@ -112,9 +113,10 @@ def check_grouping(group_by: object, on_conflict: object) -> None:
     UsageError
         ``usage``.
     """
-    if group_by not in (None, "auto") or on_conflict not in get_args(OnConflict.__value__):
+    known = (None, *get_args(GroupBy.__value__))
+    if group_by not in known or on_conflict not in get_args(OnConflict.__value__):
         found = f"group_by={group_by!r}, on_conflict={on_conflict!r}"
-        raise UsageError(found, feature="usage", hint="Choose 'auto' or None, and 'split' or 'raise'.")
+        raise UsageError(found, feature="usage", hint="Choose 'auto', 'always' or None, and 'split' or 'raise'.")
 
 
 def _tree(part: _Part, options: StackOptions, name: str, asked: StackOptions) -> TreePlan:
@@ -282,19 +284,22 @@ def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
     return same and not axes.sort
 
 
-def _fitting(parts: Sequence[_Part], options: StackOptions) -> list[StackOptions]:
-    """The options of each part, with ``mosaic`` set for those that are no pile; lone files follow the others."""
+def _fitting(parts: Sequence[_Part], options: StackOptions, *, mosaics: bool) -> list[StackOptions]:
+    """The options of each part, with ``mosaic`` set for those that are no pile; lone files follow the others.
+
+    ``mosaics`` tells whether there are any among the groups that stand already.
+    """
     piles = [not options.mosaic and _is_pile(part.headers, options) for part in parts]
-    mosaics = any(not pile for pile in piles)
+    mosaics = mosaics or not all(piles)
     return [
         replace(options, mosaic=not pile or (mosaics and len(part.headers) == 1))
         for part, pile in zip(parts, piles, strict=True)
     ]
 
 
-def _names(parts: Sequence[_Part], taken: Sequence[str]) -> list[str]:
-    """The paths of the groups: the root when there is but one, and none beside it."""
-    if len(parts) == 1 and not taken:
+def _names(parts: Sequence[_Part], taken: Sequence[str], *, rooted: bool) -> list[str]:
+    """The paths of the groups: the root when there is but one, and none beside it, if it may be the root."""
+    if len(parts) == 1 and not taken and rooted:
         return [""]
     names: list[str] = []
     for part in parts:

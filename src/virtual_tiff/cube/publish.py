@@ -117,7 +117,8 @@ def publish(
         strips of files are then described as they are, unless `options` say what to do with them. Few clients read
         such grids: zarr-python does where ``array.rectilinear_chunks`` is set in its configuration.
     group_by
-        "auto" makes groups beside each other for CRSs and resolutions; None refuses files that do not fit into one.
+        "auto" makes groups beside each other for CRSs and resolutions; "always" also where there is but one, so that
+        files of others can be appended; None refuses files that do not fit into one.
     on_conflict
         What to do with files of one ground that cannot be one array, because their nodata, scale, codecs, ... differ
         or because they overlap: "raise", or "split" them into groups beside each other.
