@@ -82,6 +82,41 @@ def test_a_header_apart_from_its_strip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.moveaxis(np.asarray(open_array(tiff)[...]), 0, -1), expected)
 
 
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+def test_a_header_of_the_scan_in_the_first_strip_only(subsampling: str, tmp_path: Path) -> None:
+    """Wang's writers: the stream has the size of the image, each strip a scan of its own, one header for all."""
+    heights = (16, 16, 16)
+    strips = [encode(height, subsampling, seed) for seed, height in enumerate(heights)]
+    scan = read_head(strips[0].whole).scan
+    assert scan is not None
+    start = strips[0].whole.rindex(b"\xff\xda", 0, scan)
+    whole = encode(ROWS, subsampling).whole
+    head = whole[: whole.rindex(b"\xff\xda", 0, scan)]
+    tags = {512: (SHORT, [1]), 513: (LONG, [HEADER_BYTES]), 514: (LONG, [len(head)])}
+    segments = [strips[0].whole[start:scan] + strips[0].scan, *(strip.scan for strip in strips[1:])]
+    tiff = old_tiff(segments, [head], tags, subsampling=subsampling, strip=16)
+    expected = read_gdal(tmp_path / "old.tif", tiff, raw=False)[..., :3]
+    np.testing.assert_array_equal(np.moveaxis(np.asarray(open_array(tiff)[...]), 0, -1), expected)
+
+
+FRACTIONS = {
+    "black and white as LONG": (532, 4, [16, 235, 128, 240, 128, 240]),
+    "coefficients as FLOAT": (529, 11, [0.25, 0.5, 0.25]),
+    "too few coefficients": (529, 5, [1, 4, 1, 2]),
+    "black and white of two samples": (532, 4, [16, 235, 16, 235]),
+}
+
+
+@pytest.mark.parametrize("case", FRACTIONS)
+def test_numbers_that_are_no_fractions_and_those_that_are_too_few(case: str, tmp_path: Path) -> None:
+    code, kind, values = FRACTIONS[case]
+    stream = encode(ROWS, "420")
+    blobs, tags = table_tags(stream)
+    tiff = old_tiff([stream.scan], blobs, {**tags, code: (kind, values)})
+    expected = read_gdal(tmp_path / "old.tif", tiff, raw=False)[..., :3]
+    np.testing.assert_array_equal(np.moveaxis(np.asarray(open_array(tiff)[...]), 0, -1), expected)
+
+
 @pytest.mark.parametrize("sized", [True, False], ids=["no offsets", "nothing but a place, as in EXIF"])
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_a_thumbnail_that_only_its_interchange_format_finds(sized: bool, order: Order, tmp_path: Path) -> None:

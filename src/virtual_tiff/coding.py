@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
-from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.codecs.config import FLOATS, SegmentConfig
 from virtual_tiff.codecs.logs import can_decode
 from virtual_tiff.errors import UnsupportedError
 from virtual_tiff.tiff.ifd import Ifd
@@ -60,11 +60,17 @@ YCBCR: Final = 6
 _RGB, _PALETTE, _CMYK, _CIELAB, _ICCLAB = 2, 3, 5, 8, 9
 _CONVERTED: Final = frozenset({_PALETTE, _CMYK, YCBCR, _CIELAB, _ICCLAB})
 _RGB_FROM_YCBCR: Final = frozenset({6, 7})
-_RATIONALS: Final = frozenset({TagType.RATIONAL, TagType.SRATIONAL})
+_NUMBERS: Final = frozenset(TagType) - {TagType.ASCII, TagType.UNDEFINED}
+YCBCR_TAGS: Final[Mapping[str, int]] = {
+    "ycbcr_coefficients": Tags.YCbCrCoefficients,
+    "reference_black_white": Tags.ReferenceBlackWhite,
+}
+"""Fields of the conversion of YCbCr to RGB, and the tags that they come from."""
+
 _COLOR_TAGS: Final[Mapping[int, Mapping[str, int]]] = {
     _PALETTE: {},
     _CMYK: {},
-    YCBCR: {"ycbcr_coefficients": Tags.YCbCrCoefficients, "reference_black_white": Tags.ReferenceBlackWhite},
+    YCBCR: YCBCR_TAGS,
     _CIELAB: {"white_point": Tags.WhitePoint},
     _ICCLAB: {"white_point": Tags.WhitePoint},
 }
@@ -100,19 +106,21 @@ def color_fields(ifd: Ifd, compression: int, photometric: int | None, color: Col
     color_map = ifd.integers(Tags.ColorMap) if photometric == _PALETTE else None
     if color_map is not None:
         fields["color_map"] = color_map.astype("<u2").tobytes()
-    for name, tag in _COLOR_TAGS[photometric].items():
-        values = rational_values(ifd, tag)
-        if values is not None:
-            fields[name] = values
-    return fields
+    return fields | float_fields(ifd, _COLOR_TAGS[photometric])
 
 
-def rational_values(ifd: Ifd, tag: int) -> tuple[float, ...] | None:
-    """Return the values of a tag of fractions, or None when it is absent or of another type."""
-    values = ifd.tags.get(tag)
-    if values is None or values.type not in _RATIONALS:
-        return None
-    return tuple(_fraction(*pair) for pair in values.array().tolist())
+def float_fields(ifd: Ifd, tags: Mapping[str, int]) -> dict[str, tuple[float, ...]]:
+    """Return fields from tags of fractions, which writers store as other numbers too.
+
+    As in libtiff, a tag of another count counts for nothing.
+    """
+    found = {}
+    for name, tag in tags.items():
+        entry = ifd.tags.get(tag)
+        if entry is not None and entry.type in _NUMBERS and entry.count == FLOATS[name]:
+            numbers = entry.array().tolist()
+            found[name] = tuple(_fraction(*number) if isinstance(number, list) else float(number) for number in numbers)
+    return found
 
 
 def _fraction(numerator: int, denominator: int) -> float:

@@ -11,13 +11,13 @@ TIFF 6, section 22; TIFF Technical Note 2.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from virtual_tiff.codecs import ojpeg
 from virtual_tiff.codecs.jpeg import read_frame
-from virtual_tiff.coding import OLD_JPEG, YCBCR, rational_values
+from virtual_tiff.coding import OLD_JPEG, YCBCR, YCBCR_TAGS, float_fields
 from virtual_tiff.errors import DecodeError, UnsupportedError
 from virtual_tiff.layout import SegmentLayout
 from virtual_tiff.segments import SegmentRanges
@@ -87,7 +87,7 @@ def assemble(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout, ranges: SegmentRan
     if segment.startswith(_SOI) and ojpeg.read_head(segment).frame is not None:
         return (yield from _from_whole_streams(layout, ranges))
     if Tags.JPEGInterchangeFormat in ifd:
-        return (yield from _from_stream(tiff, ifd, layout, ranges))
+        return (yield from _from_stream(tiff, ifd, layout, ranges, segment))
     header = yield from _header_from_tables(ifd, layout)
     return _with_header(ifd, layout, header), ranges
 
@@ -111,8 +111,13 @@ def _one_range(begin: int, end: int, ranges: SegmentRanges) -> SegmentRanges:
     return SegmentRanges(np.full(grid, begin, np.uint64), np.full(grid, end - begin, np.uint64), ranges.warnings, (0,))
 
 
-def _from_stream(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout, ranges: SegmentRanges) -> Reader[Assembled]:
-    """Use the stream at JPEGInterchangeFormat: whole, or its header alone."""
+def _from_stream(
+    tiff: TiffFile, ifd: Ifd, layout: SegmentLayout, ranges: SegmentRanges, segment: bytes
+) -> Reader[Assembled]:
+    """Use the stream at JPEGInterchangeFormat: whole, or its header alone; `segment` begins as the first one does.
+
+    Wang's writers end the stream before the header of the scan, which only the first strip begins with.
+    """
     start = ifd.integer(Tags.JPEGInterchangeFormat, 0)
     (stream,) = yield [(start, start + _HEAD_BYTES)]
     head = ojpeg.read_head(stream)
@@ -121,10 +126,9 @@ def _from_stream(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout, ranges: Segmen
     length = ifd.integer(Tags.JPEGInterchangeFormatLength, 0)
     alone = head.scan is None or 0 < length == head.scan or stream.startswith(_EOI, head.scan) or first < start
     if head.scan is None or (begin != first and (alone or layout.segments > 1)):
-        cut = stream[: length or len(stream)]
-        header = ojpeg.header_from_stream(
-            cut if head.scan is None else stream, columns=layout.columns, rows=layout.rows
-        )
+        if head.scan is None:
+            stream = stream[: length or len(stream)] + ojpeg.scan_header(segment)
+        header = ojpeg.header_from_stream(stream, columns=layout.columns, rows=layout.rows)
         return _with_header(ifd, layout, header), ranges
     header = ojpeg.header_from_stream(stream, columns=layout.columns, rows=layout.height)
     ends = ranges.offsets + ranges.lengths
@@ -169,15 +173,7 @@ def _with_header(ifd: Ifd, layout: SegmentLayout, header: bytes) -> SegmentLayou
     block_rows = ojpeg.block_rows(header)
     if layout.grid[1] > 1 and layout.rows % block_rows:
         raise _refused(f"strips of {layout.rows} rows, blocks of {block_rows}", Tags.RowsPerStrip)
-    fields: dict[str, Any] = {**layout.coding, "jpeg_tables": header}
-    for name, tag in (
-        ("ycbcr_coefficients", Tags.YCbCrCoefficients),
-        ("reference_black_white", Tags.ReferenceBlackWhite),
-    ):
-        values = rational_values(ifd, tag)
-        if values is not None:
-            fields[name] = values
-    return replace(layout, coding=fields)
+    return replace(layout, coding={**layout.coding, "jpeg_tables": header, **float_fields(ifd, YCBCR_TAGS)})
 
 
 def _refused(what: str, tag: int) -> UnsupportedError:

@@ -188,7 +188,8 @@ class SegmentConfig:
 
 _BYTES = {"jpeg_tables", "color_map"}
 _TUPLES = {"bits_per_sample", "subsampling", "lerc_parameters"}
-_FLOATS = {"ycbcr_coefficients": 3, "reference_black_white": 6, "white_point": 2}
+FLOATS: Final = {"ycbcr_coefficients": 3, "reference_black_white": 6, "white_point": 2}
+"""Fields that are fractions, and how many they are."""
 _WORDS = {"byte_order": ("little", "big"), "color": ("rgb",)}
 
 
@@ -207,8 +208,8 @@ def _field_from_json(name: str, value: object) -> object:
         values = value if isinstance(value, list | tuple) else [value]
         if values and all(type(v) is int and v >= 0 for v in values):
             return tuple(values)
-    elif name in _FLOATS:
-        if isinstance(value, list | tuple) and len(value) == _FLOATS[name]:
+    elif name in FLOATS:
+        if isinstance(value, list | tuple) and len(value) == FLOATS[name]:
             numbers = tuple(float(v) for v in value if type(v) in (int, float) and math.isfinite(v))
             if len(numbers) == len(value):
                 return numbers

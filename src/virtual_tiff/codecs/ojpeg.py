@@ -32,6 +32,7 @@ from virtual_tiff.errors import DecodeError, UnsupportedError
 OLD_JPEG: Final = 6
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _SOS: Final = 0xDA
+_SCAN: Final = bytes([0xFF, _SOS])
 _FRAMES: Final = {0xC0, 0xC1, 0xC2}
 _BARE: Final = {0x01, *range(0xD0, 0xD8), 0xD8}
 _YCBCR: Final = 6
@@ -158,6 +159,11 @@ def header_from_stream(stream: bytes, *, columns: int, rows: int) -> bytes:
     return bytes(header)
 
 
+def scan_header(segment: bytes) -> bytes:
+    """Return the header of a scan that a segment begins with; nothing when it begins otherwise."""
+    return segment[: 2 + int.from_bytes(segment[2:4])] if segment.startswith(_SCAN) else b""
+
+
 def block_rows(header: bytes) -> int:
     """Return the pixel rows of a row of blocks: strips of another height cannot be decoded each by itself."""
     head = read_head(header)
@@ -213,7 +219,9 @@ def _stream(segment: Buffer, config: SegmentConfig) -> bytes:
         msg = "the segment of old-style JPEG is empty"
         raise DecodeError(msg, feature="short-segment")
     if config.jpeg_tables:
-        octets = config.jpeg_tables + octets.removeprefix(_SOI)
+        octets = octets.removeprefix(_SOI)
+        repeated = octets.startswith(_SCAN) and read_head(config.jpeg_tables).scan is not None
+        octets = config.jpeg_tables + octets[len(scan_header(octets)) if repeated else 0 :]
     return octets + _EOI
 
 
