@@ -141,6 +141,22 @@ def test_reduced_image_with_other_bands_is_a_thumbnail() -> None:
     assert pyramids(tiff) == (Pyramid((Level((0,), 16, 16, 1.0, 1.0),)),)
 
 
+@pytest.mark.parametrize(("width", "height"), [(128, 43), (39, 46)], ids=["whole glass", "label"])
+def test_reduced_photographs_of_another_shape_are_thumbnails(width: int, height: int) -> None:
+    tiff = parsed(page(222, 297), page(111, 148, 1), page(width, height, 9))
+    assert roles(tiff) == {(0,): "image", (1,): "overview", (2,): "thumbnail"}
+
+
+@pytest.mark.parametrize(("width", "height"), [(500, 200), (7, 3), (8, 4), (1, 1), (125, 51)])
+def test_rounded_sizes_are_of_the_same_shape(width: int, height: int) -> None:
+    assert roles(parsed(page(1001, 401), page(width, height, 1)))[1,] == "overview"
+
+
+def test_levels_whose_last_tiles_are_padded_are_of_the_same_shape() -> None:
+    padded = page(64, 32, 1, Entry(322, 4, [32]), Entry(323, 4, [32]))
+    assert roles(parsed(page(1000, 400), padded))[1,] == "overview"
+
+
 def test_overviews_follow_their_own_page() -> None:
     tiff = parsed(page(64, 64), page(32, 32, 1), page(16, 16), page(8, 8, 1), page(16, 16, 4))
     first, second = pyramids(tiff)

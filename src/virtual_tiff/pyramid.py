@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Literal
 
 from virtual_tiff.errors import VirtualTiffError
@@ -24,6 +25,7 @@ _BITS: Final = 258
 _PHOTOMETRIC: Final = 262
 _SAMPLES: Final = 277
 _TILE_WIDTH: Final = 322
+_TILE_LENGTH: Final = 323
 _SAMPLE_FORMAT: Final = 339
 _GEO_TAGS: Final = frozenset({33550, 33922, 34264, 34735})
 
@@ -31,6 +33,8 @@ _REDUCED: Final = 1
 _MASK: Final = 4
 _OLD_REDUCED: Final = 2
 _FACTORS: Final = (2, 3, 4)
+_SLACK: Final = 1.05
+"""By how much the factors of width and height may differ, for writers that crop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,8 @@ class _Image:
 def roles(tiff: TiffFile, *, size_chains: bool = True) -> dict[IfdPath, Role]:
     """Return the role of every IFD with a usable size.
 
-    The first full image is the "image", further ones are "page". Reduced images that belong to no image
-    (other bands,
-    or larger than it) are "thumbnail".
+    The first full image is the "image", further ones are "page". Reduced images that belong to no image (other bands,
+    another shape, or larger than it) are "thumbnail".
     """
     pages, _ = _assigned(tiff, size_chains=size_chains)
     return {page.path: page.role for page in pages}
@@ -183,10 +186,23 @@ def _attach_overview(page: _Page, images: Iterable[_Image]) -> None:
     for image in images:
         full = image.page
         fits = page.samples == full.samples and page.width <= full.width and page.height <= full.height
-        if fits:
+        if fits and _same_view(full, page):
             image.overviews.append(page)
             page.role = "overview"
             return
+
+
+def _same_view(full: _Page, page: _Page) -> bool:
+    """Whether one factor makes the sizes of a reduced image, give or take a pixel, or the padding of its last tiles.
+
+    Slides hold photographs of their label and of the whole glass too, and writers say that those are reduced.
+    """
+    padding = (_integer(page.ifd, _TILE_WIDTH, 1), _integer(page.ifd, _TILE_LENGTH, 1))
+    low, high = 1.0, inf
+    for size, reduced, more in zip((full.width, full.height), (page.width, page.height), padding, strict=True):
+        low = max(low, size / (reduced + 1))
+        high = min(high, size / (reduced - more) if reduced > more else inf)
+    return low <= high * _SLACK
 
 
 def _attach_mask(page: _Page, images: list[_Image]) -> None:
