@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,15 @@ def test_pixarlog_codes_in_either_byte_order(order: str) -> None:
     segment = imagecodecs.zlib_encode(codes.astype(">u2" if order == "big" else "<u2").tobytes())
     what = SegmentConfig(compression=PIXARLOG, columns=20, rows=24, last_rows=16, byte_order=order)  # type: ignore[arg-type]
     np.testing.assert_array_equal(decode_pixarlog(segment, what)[:16], image)
+
+
+def test_pixarlog_codes_have_11_bits() -> None:
+    """What libtiff makes of longer ones differs from call to call."""
+    codes = np.full((16, 20), 1 << 11, "<u2")
+    what = SegmentConfig(compression=PIXARLOG, columns=20, rows=16)
+    with pytest.raises(DecodeError, match="more than 11 bits") as caught:
+        decode_pixarlog(zlib.compress(codes.tobytes()), what)
+    assert caught.value.feature == "corrupt-segment"
 
 
 def test_what_can_be_decoded() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 
 from tests import subject
@@ -156,3 +157,64 @@ def test_large_first_segments_are_not_decoded() -> None:
     tiff = bytearray(write(zeros, Recipe(compression=8, extra={65000: Entry(65000, 7, bytes(40_000))})))
     tiff[20:30] = bytes(10)
     assert virtual(bytes(tiff)).shape == (2048, 2048)
+
+
+@pytest.mark.parametrize("compression", [8, 32946])
+@pytest.mark.parametrize(("tile", "rows", "behind"), [((16, 16), -1, 31), (None, 8, 62), (None, -1, 5)])
+def test_deflate_of_more_bytes_than_the_tags_say(
+    compression: int, tile: tuple[int, int] | None, rows: int, behind: int, tmp_path: Path
+) -> None:
+    """GDAL leaves the end of such segments as it finds its buffer, and tifffile refuses them."""
+    stored = Recipe(
+        compression=compression,
+        tile=tile,
+        rows_per_strip=rows,
+        encoder=lambda part: zlib.compress(part.tobytes() + bytes(behind), 0),
+    )
+    outcome = _read(tmp_path / "a.tif", stored)
+    assert outcome.status == "error:bad-geometry"
+    assert "segment 0 decodes to more than" in outcome.detail
+    with rasterio.open(tmp_path / "a.tif") as gdal:
+        assert not np.array_equal(gdal.read(), PIXELS)
+    with pytest.raises(imagecodecs.DeflateError, match="INSUFFICIENT_SPACE"):
+        tifffile.imread(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("tile", [None, (32, 48)])
+def test_a_jpeg_stream_that_is_too_small(tile: tuple[int, int] | None, tmp_path: Path) -> None:
+    """Libtiff leaves the rest of its buffer as it was."""
+    cut = Recipe(
+        compression=7,
+        tile=tile,
+        encoder=lambda part: bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(part[:16, :, 0]))),
+    )
+    outcome = _read(tmp_path / "a.tif", cut)
+    assert outcome.status == "refused:short-segment"
+    assert "segment 0 holds" in outcome.detail
+
+
+def test_a_jpeg_tile_that_ends_with_the_image_is_read(tmp_path: Path) -> None:
+    cut = Recipe(
+        compression=7,
+        tile=(32, 48),
+        encoder=lambda part: bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(part[:24, :31, 0]), level=100)),
+    )
+    found = _read(tmp_path / "a.tif", cut).pixels[0]
+    assert np.abs(found.astype(int) - PIXELS).max() <= 2
+
+
+@pytest.mark.parametrize("rows", [10, 24])
+def test_lerc_of_more_rows_than_its_strip(rows: int, tmp_path: Path) -> None:
+    """Libtiff reads no stream of another size, and tifffile loses the masks."""
+    padded = Recipe(
+        compression=34887,
+        rows_per_strip=rows,
+        encoder=lambda part: bytes(
+            imagecodecs.lerc_encode(np.resize(part[..., 0], (10 if rows == 10 else 25, 31)), level=0.0)
+        ),
+    )
+    outcome = _read(tmp_path / "a.tif", padded)
+    assert outcome.status == "refused:corrupt-segment"
+    assert "a LERC stream of 31 x" in outcome.detail
+    with rasterio.open(tmp_path / "a.tif") as gdal, pytest.raises(rasterio.errors.RasterioIOError):
+        gdal.read()

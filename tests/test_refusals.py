@@ -96,6 +96,17 @@ def test_signed_integers_of_odd_depths_have_no_reader_that_knows_their_sign(bits
     assert tifffile.imread(io.BytesIO(tiff)).size == 0
 
 
+def test_complex_integers_of_two_bytes_have_no_reader() -> None:
+    """GDAL shows them as one unsigned integer, tifffile not at all."""
+    tiff = tiff_of(bytes(range(32)), bits=16, format=5)
+    with pytest.raises(UnsupportedError) as caught:
+        virtual(tiff)
+    assert caught.value.feature == "sample-format"
+    np.testing.assert_array_equal(gdal_reads(tiff).reshape(-1), np.frombuffer(bytes(range(32)), "<u2"))
+    with pytest.raises(TypeError, match="not understood"):
+        tifffile.imread(io.BytesIO(tiff))
+
+
 def test_luma_alone_that_is_called_ycbcr() -> None:
     """GDAL refuses it; tifffile makes three samples of each, and shows the first third of them."""
     gray = np.random.default_rng(0).integers(0, 255, (16, 24), np.uint8)

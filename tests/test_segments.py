@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,15 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
+from rasterio.io import MemoryFile
 
 from tests.opening import open_array, virtual
 from tests.tiffbytes import Dir, Entry, build
 from virtual_tiff.errors import FormatError, LimitError, VirtualTiffError
 from virtual_tiff.tiff.tags import Tags
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 LONG, LONG8 = 4, 16
 WIDTH, ROWS = 6, 2
@@ -101,6 +106,31 @@ def test_zero_offsets_and_zero_counts_are_missing_chunks() -> None:
     expected = pixels.copy()
     expected[2:4] = expected[6:] = 0
     np.testing.assert_array_equal(open_array(striped(pixels, counts=[12, 0, 12, 12], offsets={3: 0}))[...], expected)
+
+
+@pytest.mark.parametrize("leave_out", [[], [Tags.StripByteCounts]])
+def test_the_header_of_the_file_is_no_strip(leave_out: list[int]) -> None:
+    """GDAL shows the header there, and so does tifffile in some files."""
+    tiff = striped(pixels_of(2), offsets={0: 0}, leave_out=leave_out)
+    with MemoryFile(tiff) as memory, memory.open() as gdal:
+        np.testing.assert_array_equal(gdal.read().reshape(-1), np.frombuffer(tiff[:12], "u1"))
+    with pytest.raises(FormatError, match="where the header of the file is") as caught:
+        virtual(tiff)
+    assert caught.value.feature == "bad-geometry"
+
+
+def test_offsets_of_strips_and_of_tiles_are_refused_unless_they_are_equal() -> None:
+    """Libtiff has one place for both, so that the one that comes last decides."""
+    pixels = pixels_of(8)
+    plain = striped(pixels)
+    with tifffile.TiffFile(io.BytesIO(plain)) as tiff:
+        strips = list(tiff.pages.first.dataoffsets)
+    tags: dict[int, Sequence[int]] = {Tags.TileOffsets: strips}
+    np.testing.assert_array_equal(open_array(striped(pixels, tags=tags))[...], pixels)
+    other: dict[int, Sequence[int]] = {Tags.TileOffsets: [8] * len(strips)}
+    with pytest.raises(FormatError, match="both of tiles and of strips") as caught:
+        virtual(striped(pixels, tags=other))
+    assert caught.value.feature == "bad-geometry"
 
 
 def test_missing_counts_of_compressed_strips_end_at_the_next_strip() -> None:

@@ -73,6 +73,16 @@ def test_deflate_with_a_wrong_checksum_is_corrupt() -> None:
     assert caught.value.feature == "corrupt-segment"
 
 
+@pytest.mark.parametrize("place", [20, -3])
+def test_deflate_of_more_bytes_is_corrupt_when_its_checksum_is_wrong(place: int) -> None:
+    """It may be too long because it is damaged."""
+    encoded = bytearray(zlib.compress(RAW + bytes(100), 0))
+    encoded[place] ^= 1
+    with pytest.raises(DecodeError) as caught:
+        decode(bytes(encoded), 8)
+    assert caught.value.feature == "corrupt-segment"
+
+
 def test_deflate_without_a_zlib_header_is_corrupt() -> None:
     with pytest.raises(DecodeError) as caught:
         decode(zlib.compress(RAW)[2:-4], 8)

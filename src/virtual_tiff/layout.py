@@ -37,6 +37,8 @@ _MAX_BANDS: Final = (1 << 16) - 1
 
 _SIGNED_BITS: Final = frozenset({8, 16, 24, 32, 64})
 
+_COMPLEX_BITS: Final = 32
+
 MAX_SEGMENT_BYTES: Final = 1 << 30
 """Default limit on the decoded size of one segment."""
 
@@ -230,6 +232,9 @@ def stacked_planes(tiff: TiffFile, ifd: Ifd) -> int:
     planes = ifd.tags.get(Tags.UIC2)  # its count is the number of planes
     if planes is not None:
         return max(1, planes.count)
+    tag = ifd.tags.get(Tags.ImageDescription)
+    if tag is None or tag.deferred:  # ImageJ's are a few lines, which come with the header
+        return 1
     description = ifd.text(Tags.ImageDescription) or ""
     if not description.startswith("ImageJ="):
         return 1
@@ -314,9 +319,12 @@ def _samples(ifd: Ifd, bands: int, default: int) -> tuple[tuple[int, ...], int]:
 def read_dtype(bits: tuple[int, ...], sample_format: int) -> np.dtype[Any] | None:
     """Return the data type that samples are read as, or None when they are refused.
 
-    Signed integers of odd depths are refused: GDAL takes them for unsigned, and there is no other reader to ask.
+    Signed integers of odd depths are refused: GDAL takes them for unsigned, and there is no other reader to ask. So are
+    complex integers of two bytes, which GDAL takes for one unsigned integer.
     """
     if sample_format == SampleFormat.INT and not _SIGNED_BITS.issuperset(bits):
+        return None
+    if sample_format == SampleFormat.COMPLEX_INT and min(bits) < _COMPLEX_BITS:
         return None
     return pixel_dtype(bits, sample_format)
 

@@ -13,8 +13,10 @@ from typing import Final
 import numpy as np
 
 from virtual_tiff.chain import has_core_chain
+from virtual_tiff.codecs.jpeg import IMAGES as JPEGS
+from virtual_tiff.codecs.jpeg import frame_size
 from virtual_tiff.codecs.segment import decode_segment
-from virtual_tiff.codecs.streams import is_exact
+from virtual_tiff.codecs.streams import is_exact, surplus
 from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError
 from virtual_tiff.layout import SegmentLayout
 from virtual_tiff.segments import Positions, SegmentRanges, expected_lengths
@@ -34,6 +36,7 @@ _LOOKED_AT: Final = 64
 """Of larger files one of so many first segments is decoded, if that takes next to no time."""
 
 _MOST_SORTED: Final = 1 << 16
+_LERC: Final = 34887
 
 
 def prove(tiff: TiffFile, layout: SegmentLayout, ranges: SegmentRanges) -> Reader[SegmentRanges]:
@@ -63,7 +66,10 @@ def prove(tiff: TiffFile, layout: SegmentLayout, ranges: SegmentRanges) -> Reade
     lenient = _overlapping(offsets, lengths) if plain is not None else []
     for index, segment in zip(stored, segments, strict=True):
         _decode(layout, index, segment)
-        if plain is not None and not is_exact(layout.compression, segment, int(plain[index])):
+        if plain is not None and is_exact(layout.compression, segment, int(plain[index])):
+            continue
+        _refuse_other_size(layout, index, segment)
+        if plain is not None:
             lenient.append(index)
     return ranges if not lenient else replace(ranges, doubtful=tuple(sorted({*ranges.doubtful, *lenient})))
 
@@ -101,15 +107,38 @@ def _overlapping(offsets: Positions, lengths: Positions) -> list[int]:
 
 
 def _decode(layout: SegmentLayout, index: int, segment: Buffer) -> None:
-    """Decode one segment; only the last ones of a plane may be short."""
+    """Decode one segment; only the last ones of a plane may be short, and in LERC they must be."""
     _, down, across = layout.grid
     is_last = index // across % down == down - 1
     config = layout.config if is_last else replace(layout.config, last_rows=None)
+    if is_last and layout.last_rows is not None and layout.compression == _LERC:
+        config = replace(config, rows=layout.last_rows, last_rows=None)
     try:
         decode_segment(segment, config)
     except DecodeError as error:
         found = f"segment {index} does not decode: {error.found}"
         raise DecodeError(found, feature=error.feature, hint=error.hint) from error
+
+
+def _refuse_other_size(layout: SegmentLayout, index: int, segment: Buffer) -> None:
+    """Refuse segments of another size than the tags say, where readers do not agree on what they show.
+
+    Of a Deflate stream that is too long libdeflate, and so GDAL, leaves the end out, and tifffile refuses it; only rows
+    behind the last one of an image in a single strip are harmless. Of a JPEG stream that is too small
+    libtiff leaves the rest of the buffer as it was, unless that lies outside the image.
+    """
+    config, (_, down, across) = layout.config, layout.grid
+    more = surplus(config, segment)
+    if more and (layout.tiled or down > 1 or more % config.row_bytes):
+        found = f"segment {index} decodes to more than the {config.packed_bytes} bytes that the tags announce"
+        raise FormatError(found, feature="bad-geometry", tag=Tags.TileWidth if layout.tiled else Tags.ImageWidth)
+    frame = frame_size(segment) if layout.compression in JPEGS else None
+    if frame is not None:
+        row, column = index // across % down * layout.rows, index % across * layout.columns
+        rows, columns = min(layout.rows, layout.height - row), min(layout.columns, layout.width - column)
+        if frame[0] < rows or frame[1] < columns:
+            found = f"segment {index} holds {frame[1]} x {frame[0]} pixels of {columns} x {rows}"
+            raise DecodeError(found, feature="short-segment")
 
 
 def _prove_doubtful(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:

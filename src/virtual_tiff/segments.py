@@ -29,6 +29,9 @@ _UNPROVABLE: Final = frozenset({1, 2, 3, 4, OLD_JPEG, 7, 22610, 33007, 34892, 34
 """Compressions whose segments decode although their ends are lost: none, CCITT, JPEG, JPEG XR make up the rest."""
 
 
+_HEADER: Final = 8
+"""Bytes of the header of classic TIFF."""
+
 LEADER_BYTES: Final = 4
 """Size of the block leader before each segment that GDAL's COG driver writes: the byte count, little-endian."""
 
@@ -88,6 +91,7 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     offsets, counts = _declared(ifd, layout)
     if layout.stacked:
         offsets, counts = _stack(tiff, layout, offsets)
+    _refuse_header(ifd, layout, offsets, counts)
     if not offsets.any() or (counts.size and not counts.any() and layout.segments > 1):
         return SegmentRanges(_EMPTY, _EMPTY)
     if layout.depth > 1 and not layout.stacked and offsets.size < layout.segments:
@@ -123,6 +127,10 @@ def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
     """Return offsets and byte counts as declared; like libtiff, the tags for strips serve tiles too."""
     own, other = (Tags.TileOffsets, Tags.StripOffsets), (Tags.TileByteCounts, Tags.StripByteCounts)
     order = 1 if layout.tiled else -1
+    both = [v for tag in own if (v := ifd.integers(tag)) is not None]
+    if len(both) > 1 and not np.array_equal(both[0], both[1]):
+        found = "offsets both of tiles and of strips, which libtiff does not tell apart"
+        raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.TileOffsets)
     offsets = next((v for tag in own[::order] if (v := ifd.integers(tag)) is not None), None)
     counts = next((v for tag in other[::order] if (v := ifd.integers(tag)) is not None), None)
     if offsets is None and layout.compression == OLD_JPEG:
@@ -139,6 +147,17 @@ def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
             found = f"a negative or impossibly large value {values.min()}"
             raise FormatError(found, feature="bad-tag", ifd=ifd.path, tag=tag)
     return pair[0].astype(np.uint64), pair[1].astype(np.uint64)
+
+
+def _refuse_header(ifd: Ifd, layout: SegmentLayout, offsets: Positions, counts: Positions) -> None:
+    """Refuse the only segment of an image at offset 0, which its byte count does not call absent.
+
+    Readers show the header of the file there; it is small enough in a file of GDAL's that nothing comes of it.
+    """
+    is_called_absent = counts.size > 0 and not counts[0]
+    if layout.segments == 1 and not offsets.any() and not is_called_absent and layout.config.packed_bytes > _HEADER:
+        found = "the only segment lies at offset 0, where the header of the file is"
+        raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.StripOffsets)
 
 
 def _refuse_wrong_grid(ifd: Ifd, layout: SegmentLayout, found_offsets: int, counts: Positions) -> None:

@@ -82,6 +82,15 @@ def read_frame(stream: Buffer) -> Frame:
     raise DecodeError(msg, feature="corrupt-segment" if len(octets) else "short-segment")
 
 
+def frame_size(stream: Buffer) -> tuple[int, int] | None:
+    """Return rows and columns of a JPEG stream; None when its header is elsewhere, or does not tell the rows."""
+    if bytes(memoryview(stream).cast("B")[:2]) != _SOI:
+        return None
+    frame = read_frame(stream)
+    is_plain = frame.rows > 0 and frame.process != _LOSSLESS
+    return (frame.rows, frame.columns) if is_plain else None
+
+
 def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     """Decode a JPEG segment, with the tables of the JPEGTables tag.
 

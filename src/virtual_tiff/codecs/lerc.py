@@ -41,7 +41,7 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        Samples of shape (rows, columns, samples); zeros where the stream is smaller.
+        Samples of shape (rows or last_rows, columns, samples).
 
     Raises
     ------
@@ -65,7 +65,7 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         raise DecodeError(msg, feature="corrupt-segment") from error
     size = values.shape[:2] if size is None else size
     samples, valid = _pixel_order(values, mask, size)
-    check_size(samples.shape[:2], config)
+    _refuse_other_size(samples.shape[:2], config)
     samples = _apply_mask(samples, valid, config)
     if config.byte_order == "big":
         # libtiff hands samples to LERC in the byte order of the file, and swaps whatever LERC gives back
@@ -98,6 +98,14 @@ def _size(stream: Buffer) -> tuple[int, int] | None:
     version = struct.unpack_from("<i", head, 6)[0]
     rows, columns = struct.unpack_from("<ii", head, 14 if version >= 3 else 10)
     return rows, columns
+
+
+def _refuse_other_size(size: tuple[int, int], config: SegmentConfig) -> None:
+    """Refuse streams of another size than their segment: libtiff reads no others."""
+    rows, columns = size
+    if columns != config.columns or rows not in (config.rows, config.last_rows):
+        msg = f"a LERC stream of {columns} x {rows} pixels in a segment of {config.columns} x {config.rows} pixels"
+        raise DecodeError(msg, feature="corrupt-segment")
 
 
 def _pixel_order(

@@ -27,6 +27,8 @@ from virtual_tiff.errors import DecodeError
 PIXARLOG, SGILOG, SGILOG24 = 32909, 34676, 34677
 LOGL, LOGLUV = 32844, 32845
 
+_PIXARLOG_MOST: Final = (1 << 11) - 1
+
 _UV_SIDE: Final = 0.0035  # side of the squares into which LogLuv24 cuts the (u, v) plane
 _UV_BOTTOM: Final = 0.016940
 _UV_CODES: Final = 16289
@@ -190,6 +192,9 @@ def decode_pixarlog(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         msg = f"{len(codes)} bytes of PixarLog codes are {rows} of {config.rows} rows"
         raise DecodeError(msg, feature="short-segment")
     native = np.frombuffer(codes, "<u2" if config.byte_order == "little" else ">u2").astype("=u2")
+    if native.max(initial=0) > _PIXARLOG_MOST:
+        msg = f"the PixarLog code {native.max()} has more than 11 bits"
+        raise DecodeError(msg, feature="corrupt-segment")
     samples: npt.NDArray[Any] = imagecodecs.pixarlog_decode(
         native[: rows * row_bytes // 2].tobytes(),
         shape=(rows, config.columns, config.samples),

@@ -24,6 +24,8 @@ type Octets = npt.NDArray[np.uint8]
 _OVERLONG_BYTES: Final = 1 << 20
 """Frames may hold four times the expected bytes and this; beyond that they are taken for hostile."""
 
+_PART_BYTES: Final = 1 << 16
+
 _SCRATCH_BYTES: Final = 1 << 24
 """Threads keep no more memory than this."""
 
@@ -61,13 +63,34 @@ def _decompress(decode: Callable[..., Sized], encoded: Buffer, config: SegmentCo
 def inflate(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
     """Decompress a zlib stream (RFC 1950).
 
-    A stream that is cut off gives what it holds; bytes behind the expected ones are neither decoded nor
-    verified.
+    A stream that is cut off gives what it holds. Of one that is too long the rest is decoded, too, unless it is very
+    long: its checksum tells damage.
     """
     try:
         return _decompress(imagecodecs.deflate_decode, encoded, config, expected)
     except imagecodecs.DeflateError:
-        return np.frombuffer(zlib.decompressobj().decompress(encoded, expected), np.uint8)
+        return np.frombuffer(_inflate_leniently(encoded, expected)[0], np.uint8)
+
+
+def _inflate_leniently(encoded: Buffer, expected: int) -> tuple[bytes, int]:
+    """Return at most the expected bytes, and how many follow them, up to a limit."""
+    stream = zlib.decompressobj()
+    plain = stream.decompress(encoded, expected)
+    more, part = 0, max(expected // 8, _PART_BYTES)
+    while len(plain) == expected and more < 3 * expected + _OVERLONG_BYTES:
+        size = len(stream.decompress(stream.unconsumed_tail, part))
+        if not size:
+            break
+        more += size
+    return plain, more
+
+
+def surplus(config: SegmentConfig, encoded: Buffer) -> int:
+    """Return how many bytes a Deflate stream that is sound holds beyond those of a full segment, up to a limit."""
+    if STREAMS.get(config.compression) is not inflate:
+        return 0
+    octets = bytes(encoded) if config.fill_order == 1 else imagecodecs.bitorder_decode(bytes(encoded))
+    return _inflate_leniently(octets, config.packed_bytes)[1]
 
 
 def lzw(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
