@@ -6,11 +6,11 @@ import { refused } from "./errors.mjs";
 export function colorConversion(config) {
   const { color, photometric, samples, bits, sampleFormat } = config;
   if (color === undefined) return undefined;
-  const unsigned = sampleFormat === 1 || sampleFormat === 4;
+  const unsigned = sampleFormat === 1;
   if (photometric === 3 && samples === 1 && unsigned && bits <= 16) return palette(config);
   if (photometric === 5 && samples === 4 && unsigned && (bits === 8 || bits === 16)) return (bytes) => cmyk(words(bytes, bits), bits);
   if (photometric === 6 && samples === 3 && unsigned && bits === 8) return JPEG.has(config.compression) ? (bytes) => bytes : ycbcr(config);
-  if ((photometric === 8 || photometric === 9) && samples === 3 && sampleFormat !== 3 && (bits === 8 || bits === 16)) return lab(config);
+  if ((photometric === 8 || photometric === 9) && samples === 3 && sampleFormat <= 2 && (bits === 8 || bits === 16)) return lab(config);
   throw refused(`color rgb of photometric ${photometric}, ${samples} samples of ${bits} bits, sample_format ${sampleFormat}`);
 }
 
@@ -48,7 +48,9 @@ function cmyk(values, bits) {
 
 function ycbcr({ coefficients = [0.299, 0.587, 0.114], blackWhite = [0, 255, 128, 255, 128, 255] }) {
   const [r, g, b] = coefficients;
-  const fixed = (factor) => Math.floor(Math.min(factor, 2) * 65536 + 0.5) / 65536;
+  const fixed = (factor) => Math.floor(Math.max(0, Math.min(factor, 2)) * 65536 + 0.5) / 65536;
+  if (g <= 0) throw refused(`ycbcr_coefficients ${coefficients}`);
+  for (const at of [0, 2, 4]) if (blackWhite[at] === blackWhite[at + 1]) throw refused(`reference_black_white ${blackWhite}`);
   const luma = codeToValue(0, 255, blackWhite[0], blackWhite[1]);
   const blues = codeToValue(128, 127, blackWhite[2], blackWhite[3]);
   const reds = codeToValue(128, 127, blackWhite[4], blackWhite[5]);
@@ -61,7 +63,7 @@ function ycbcr({ coefficients = [0.299, 0.587, 0.114], blackWhite = [0, 255, 128
       const cb = blues[bytes[at + 1]];
       const cr = reds[bytes[at + 2]];
       output[at] = y + round(factors.r * cr);
-      output[at + 1] = y - round(factors.gr * cr + factors.gb * cb);
+      output[at + 1] = y + round(-factors.gr * cr - factors.gb * cb);
       output[at + 2] = y + round(factors.b * cb);
     }
     return new Uint8Array(output.buffer);
@@ -70,7 +72,10 @@ function ycbcr({ coefficients = [0.299, 0.587, 0.114], blackWhite = [0, 255, 128
 
 function codeToValue(middle, range, black, white) {
   const zero = Math.trunc(black - middle);
-  return Array.from({ length: 256 }, (_, code) => Math.trunc(((code - middle - zero) * range) / (white - black)));
+  return Array.from({ length: 256 }, (_, code) => {
+    const value = ((code - middle - zero) * range) / (white - black);
+    return Math.trunc(Math.max(-4096, Math.min(value, 4096)));
+  });
 }
 
 const TO_RGB = [
@@ -82,16 +87,20 @@ const TO_RGB = [
 function lab({ bits, photometric, whitePoint = [0.345742, 0.35856] }) {
   const top = 2 ** bits;
   const unit = top / 256;
-  const [x, y] = whitePoint;
-  const white = [(x / y) * 100, 100, ((1 - x - y) / y) * 100];
+  const [whiteX, whiteY] = whitePoint;
+  if (whiteY <= 0) throw refused(`white_point ${whitePoint}`);
+  const white = [(whiteX / whiteY) * 100, 100, ((1 - whiteX - whiteY) / whiteY) * 100];
   const part = photometric === 8 ? (code) => (code >= top / 2 ? code - top : code) / unit : (code) => code / unit - 128;
   const lightness = (code) => (photometric === 8 ? (100 * code) / (top - 1) : (100 * code) / (255 * unit));
   return (bytes) => {
     const values = words(bytes, bits);
     const output = new Uint8Array(values.length);
     for (let at = 0; at < values.length; at += 3) {
-      const f = (lightness(values[at]) + 16) / 116;
-      const xyz = [f + part(values[at + 1]) / 500, f, f - part(values[at + 2]) / 200].map((t, axis) => white[axis] * inverse(t));
+      const level = lightness(values[at]);
+      const dark = level < 8.856;
+      const y = dark ? level / 903.292 : ((level + 16) / 116) ** 3;
+      const f = dark ? 7.787 * y + 16 / 116 : (level + 16) / 116;
+      const xyz = [white[0] * cube(f + part(values[at + 1]) / 500), 100 * y, white[2] * cube(f - part(values[at + 2]) / 200)];
       for (let band = 0; band < 3; band++) {
         const light = TO_RGB[band].reduce((sum, factor, axis) => sum + factor * xyz[axis], 0);
         const index = Math.floor((1500 * (Math.min(Math.max(light, 1), 100) - 1)) / 99);
@@ -102,5 +111,5 @@ function lab({ bits, photometric, whitePoint = [0.345742, 0.35856] }) {
   };
 }
 
-/** The inverse of CIE 1976's f: t cubed, and a line near zero. */
-const inverse = (t) => (t > 6 / 29 ? t ** 3 : 3 * (6 / 29) ** 2 * (t - 4 / 29));
+/** The inverse of CIE 1976's f, with libtiff's constants. */
+const cube = (t) => (t < 0.2069 ? (t - 16 / 116) / 7.787 : t ** 3);

@@ -11,6 +11,7 @@ export const IMAGES = {
   ...{ 34933: "png", 22610: "jpegxr", 34934: "jpegxr", 34887: "lerc" },
   ...{ 32766: "next", 32809: "thunderscan", 32909: "pixarlog", 34676: "sgilog", 34677: "sgilog24" },
 };
+const UNSIZED = new Set([32766, 32809, 32909, 34676, 34677]); // images that do not state their own height
 const PREDICTED = new Set([5, 8, 32946, 34925, 50000]);
 export const JPEG = new Set([6, 7, 33007, 34892]);
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
@@ -84,6 +85,7 @@ export function parse(configuration) {
     ...{ subsampling: fields.subsampling, color: fields.color, colorMap: fields.color_map, configuration },
     ...{ coefficients: fields.ycbcr_coefficients, blackWhite: fields.reference_black_white, whitePoint: fields.white_point },
     stream: compression in STREAMS,
+    sized: compression in IMAGES && !UNSIZED.has(compression),
     decompressor: STREAMS[compression] ?? IMAGES[compression],
   };
   Object.assign(config, readDepths(fields));
@@ -101,10 +103,11 @@ function readDepths({ bits_per_sample: found, samples, sample_format: sampleForm
     return { bits: depths[0], pixelBits, size: outputType(depths[0], sampleFormat).size };
   }
   const unsigned = sampleFormat === 1 || sampleFormat === 4;
-  if (!(compression in STREAMS)) throw refused(`bits_per_sample ${depths} in an image`);
+  const size = Math.max(...depths.map((bits) => outputType(bits, sampleFormat).size));
+  if (!(compression in STREAMS)) return { depths, pixelBits, size };
   if (depths.join() === "5,6,5" && byteOrder === "little" && unsigned) return { depths, pixelBits, size: 1, packed565: true };
   if (sampleFormat > 4 || !depths.every((bits) => [8, 16, 32, 64].includes(bits))) throw refused(`bits_per_sample ${depths}`);
-  return { depths, pixelBits, size: Math.max(...depths.map((bits) => outputType(bits, sampleFormat).size)) };
+  return { depths, pixelBits, size };
 }
 
 function checkPredictor({ predictor, compression, bits, sampleFormat, columns }) {
@@ -124,7 +127,7 @@ function rowsOfStream({ stream, subsampling, columns, rows, lastRows, samples, p
     return { subsampled: false, rowBytes, units: rows, lastUnits: lastRows };
   }
   const [h, v] = subsampling;
-  const fits = samples === 3 && (bits === 8 || bits === 16) && [1, 2, 4].includes(sampleFormat);
+  const fits = samples === 3 && (bits === 8 || bits === 16) && sampleFormat <= 4;
   if (!fits) throw refused(`subsampling ${subsampling} of ${samples} samples of ${bits} bits`);
   if (predictor !== 1) throw refused(`subsampling ${subsampling} with predictor ${predictor}`);
   return {

@@ -1,9 +1,11 @@
-// Streams of zlib (RFC 1950, 1951), as far as a segment needs them: bytes behind the last row are not looked at, a stream
-// may end early, and the checksum is verified when it is there. DecompressionStream refuses all of that.
+// Streams of zlib (RFC 1950, 1951) as a segment has them: they may end early, hold more than the segment, or have bytes
+// behind them. DecompressionStream refuses all of that.
 import { corrupt } from "./errors.mjs";
 
 const END = Symbol("the stream ends early");
-const FULL = Symbol("the stream holds more than the segment");
+const FULL = Symbol("the stream holds far more than the segment");
+
+const SURPLUS = 1 << 20; // what a stream holds beyond three more segments and this is not looked at
 
 const LENGTH_BASE = [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258];
 const LENGTH_BITS = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0];
@@ -69,10 +71,20 @@ class Inflater {
   constructor(input, at, length) {
     this.input = input;
     this.at = at;
+    this.length = length;
     this.output = new Uint8Array(length);
     this.out = 0;
     this.bits = 0;
     this.held = 0; // number of bits in `bits`, at most 31
+  }
+
+  /** Make room for what a stream holds beyond the segment: its checksum tells damage. */
+  grow() {
+    const limit = 4 * this.length + SURPLUS;
+    if (this.output.length === limit) throw FULL;
+    const output = new Uint8Array(limit);
+    output.set(this.output);
+    this.output = output;
   }
 
   fill() {
@@ -139,11 +151,12 @@ class Inflater {
     this.at -= this.held >> 3;
     this.held = 0;
     this.bits = 0;
-    const count = Math.min(size, this.input.length - this.at, this.output.length - this.out);
+    const count = Math.min(size, this.input.length - this.at);
+    while (this.out + count > this.output.length) this.grow();
     this.output.set(this.input.subarray(this.at, this.at + count), this.out);
     this.out += count;
     this.at += count;
-    if (count < size) throw this.out === this.output.length ? FULL : END;
+    if (count < size) throw END;
   }
 
   codes() {
@@ -173,11 +186,14 @@ class Inflater {
   }
 
   compressed(literals, distances) {
-    const { output } = this;
+    let { output } = this;
     for (;;) {
       const symbol = this.symbol(literals);
       if (symbol < END_OF_BLOCK) {
-        if (this.out === output.length) throw FULL;
+        if (this.out === output.length) {
+          this.grow();
+          ({ output } = this);
+        }
         output[this.out++] = symbol;
         continue;
       }
@@ -188,10 +204,12 @@ class Inflater {
       if (code > 29) throw corrupt("Deflate: a distance that stands for nothing");
       const distance = DISTANCE_BASE[code] + this.take(DISTANCE_BITS[code]);
       if (distance > this.out) throw corrupt("Deflate: a distance to before the start");
-      const end = Math.min(this.out + length, output.length);
-      const cut = end < this.out + length;
+      const end = this.out + length;
+      if (end > output.length) {
+        this.grow();
+        ({ output } = this);
+      }
       for (let from = this.out - distance; this.out < end; ) output[this.out++] = output[from++];
-      if (cut) throw FULL;
     }
   }
 }
@@ -220,8 +238,7 @@ export function inflate(input, length) {
   try {
     inflater.blocks();
   } catch (error) {
-    const { out } = inflater;
-    if (out === length || error === END) return inflater.output.subarray(0, out);
+    if (error === END || error === FULL) return inflater.output.subarray(0, Math.min(inflater.out, length));
     throw error;
   }
   const given = inflater.output.subarray(0, inflater.out);
@@ -230,5 +247,5 @@ export function inflate(input, length) {
     const view = new DataView(input.buffer, input.byteOffset + at, 4);
     if (view.getUint32(0) !== adler32(given)) throw corrupt("Deflate: the checksum does not match");
   }
-  return given;
+  return given.subarray(0, length);
 }

@@ -25,6 +25,7 @@ export function unLzw(input, length) {
   let width = 9;
   let next = FIRST;
   let previous = -1;
+  let first = true;
 
   while (out < length) {
     while (held < width && at < input.length) {
@@ -40,17 +41,19 @@ export function unLzw(input, length) {
       code = (bits >>> (held - width)) & ((1 << width) - 1);
     }
     held -= width;
-    if (code === END) break;
+    if (first && code !== CLEAR) throw corrupt("LZW: the stream does not begin with a Clear code");
+    first = false;
     if (code === CLEAR) {
       width = 9;
       next = FIRST;
       previous = -1;
       continue;
     }
+    if (code === END) break;
     if (previous < 0) {
       if (code > CLEAR) throw corrupt("LZW: the first code of a table is none of a byte");
     } else {
-      if (code > next || (code === next && next === MAX_CODES)) throw corrupt("LZW: a code that is not in the table");
+      if (code > next) throw corrupt("LZW: a code that is not in the table");
       if (next < MAX_CODES) {
         prefix[next] = previous;
         sizes[next] = sizes[previous] + 1;

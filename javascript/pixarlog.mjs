@@ -1,5 +1,5 @@
 // PixarLog: differences of 11-bit logarithms, in zlib.
-import { refused } from "./errors.mjs";
+import { corrupt, refused } from "./errors.mjs";
 import { inflate } from "./inflate.mjs";
 import { swapBytes } from "./samples.mjs";
 
@@ -27,6 +27,7 @@ export function pixarLog({ columns, rows, samples, bits, sampleFormat, byteOrder
     const stream = found.slice(0, found.length - (found.length % (2 * width)));
     if (byteOrder === "big") swapBytes(stream, 2);
     const codes = new Uint16Array(stream.buffer);
+    if (codes.some((code) => code >= CODES)) throw corrupt("PixarLog: a word of more than 11 bits");
     const samplesOut = new WORDS[bits](codes.length);
     for (let at = 0; at < codes.length; at++) {
       if (at % width >= samples) codes[at] += codes[at - samples];

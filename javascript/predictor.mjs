@@ -11,7 +11,7 @@ export function unpredict(bytes, config) {
   return FLOATING.has(config.predictor) ? unplane(bytes, stride, config) : integrate(bytes, stride, config);
 }
 
-function integrate(bytes, stride, { columns, samples, bits, byteOrder, sampleFormat }) {
+function integrate(bytes, stride, { columns, samples, bits, byteOrder }) {
   const size = bits / 8;
   if (byteOrder === "big") swapBytes(bytes, size);
   const count = bytes.length / size;
@@ -22,11 +22,6 @@ function integrate(bytes, stride, { columns, samples, bits, byteOrder, sampleFor
     const end = row + width;
     if (size < 8) for (let at = row + stride; at < end; at++) words[at] += words[at - stride];
     else addLongs(words, row + stride, end, stride);
-  }
-  // A complex sample was one integer. In a big-endian file its real part is the upper half.
-  if (sampleFormat >= 5 && byteOrder === "big") {
-    swapBytes(bytes, size);
-    swapBytes(bytes, size / 2);
   }
   return bytes;
 }

@@ -130,7 +130,8 @@ function unpackFloats24(bytes, count, little) {
   for (let at = 0; at < count; at++) {
     const start = 3 * at;
     const value = (bytes[start + high] << 16) | (bytes[start + 1] << 8) | bytes[start + 2 - high];
-    words[at] = toSingle(value, 7, 16);
+    const isNaN = (value & 0x7fffff) > 0x7f0000;
+    words[at] = isNaN ? ((value << 8) & 0x80000000) | 0x7fc00000 : toSingle(value, 7, 16);
   }
   return new Uint8Array(words.buffer);
 }

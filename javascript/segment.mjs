@@ -72,11 +72,13 @@ export class SegmentCodec {
   }
 
   async readImage(bytes) {
-    const { rows, lastRows, columns, samples, size } = this.config;
+    const { rows, lastRows, columns, samples, size, sized } = this.config;
     const found = await this.run(bytes, this.config.configuration);
     const whole = found.length / (columns * samples * size);
     if (!Number.isInteger(whole)) throw corrupt(`an image of ${found.length} bytes`);
-    if (whole < (lastRows ?? rows)) throw short(`${whole} rows of ${rows} in the image`);
+    // images that state their height may hold more rows than a short strip needs
+    const enough = whole >= rows || whole === lastRows || (sized && whole > lastRows);
+    if (!enough) throw short(`${whole} rows of ${rows} in the image`);
     return found.slice(0, Math.min(whole, rows) * columns * samples * size);
   }
 

@@ -1,5 +1,5 @@
 // SGI LogLuv and LogL: logarithms of luminance, and chromaticity by u and v.
-import { refused } from "./errors.mjs";
+import { corrupt, refused } from "./errors.mjs";
 
 // Start of u' in millionths, and number of squares, of the rows of squares of equal v'.
 const ROWS = `
@@ -88,7 +88,8 @@ function planes(input, at, codes, count) {
     for (let place = 0; place < codes.length; ) {
       if (at >= input.length) return undefined;
       const head = input[at++];
-      const size = Math.min(head >= 128 ? head - 126 : head, codes.length - place);
+      const size = head >= 128 ? head - 126 : head;
+      if (place + size > codes.length) throw corrupt("SGI LogLuv: a run that leaves its row");
       if (at + (head >= 128 ? 1 : size) > input.length) return undefined;
       for (let end = place + size; place < end; place++) codes[place] |= input[head >= 128 ? at : at++] << shift;
       if (head >= 128) at++;
