@@ -154,6 +154,13 @@ def test_imagej_counts_planes_in_the_description_of_the_only_ifd() -> None:
     assert stacked_planes(tiff, tiff.ifd(0)) == 1
 
 
+def test_a_description_that_does_not_come_with_the_header_is_not_of_imagej() -> None:
+    described = written(np.zeros((1, 3, 2), np.uint16), photometric="minisblack", description="<TemReporter>" * 8000)
+    tiff = read_tiff(source_of(described))
+    assert tiff.ifd(0).tags[Tags.ImageDescription].deferred
+    assert segment_layout(tiff, tiff.ifd(0)).depth == 1
+
+
 def test_values_that_there_are_not_and_that_do_not_matter() -> None:
     assert layout_of({**GRAY, Tags.FillOrder: 3}).fill_order == 1
     assert not layout_of({**GRAY, Tags.PlanarConfiguration: 0}).planar
