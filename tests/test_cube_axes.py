@@ -21,7 +21,6 @@ from virtual_tiff.cube.axes import Axis, AxisValue, axis_value
 from virtual_tiff.cube.cells import find_time
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.pattern import Pattern, readable_path
-from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.times import (
     TIME_ATTRIBUTES,
     as_utc,
@@ -44,10 +43,6 @@ def at(*parts: int) -> datetime:
 def tagged(tags: dict[str, str], url: str = "a.tif") -> FileHeader:
     """As much of a header as the time of a tag takes."""
     return cast("FileHeader", SimpleNamespace(url=url, metadata=SimpleNamespace(tags=tags)))
-
-
-def standing(axis: Axis) -> StandingAxis:
-    return StandingAxis.read(axis.name, axis.encode(), axis.attributes, named=not axis.ordered)
 
 
 def texts(*values: str) -> tuple[AxisValue, ...]:
@@ -275,35 +270,11 @@ def test_moments_of_pandas_become_plain_ones() -> None:
         axis_value(pandas.NaT, "time")
 
 
-@given(st.lists(MOMENTS, min_size=1, max_size=15), st.lists(MOMENTS, max_size=15))
-def test_growth_keeps_old_values_and_order(old: list[datetime], new: list[datetime]) -> None:
-    axis = standing(Axis.of("time", old))
-    grown, where = axis.extend(new)
-    assert decode_time(grown.values) == sorted({*old, *new})
-    assert {moment: grown.values[index] for moment, index in where.items()} == {
-        moment: encode_time([moment])[0] for moment in new
-    }
-    assert axis.late(set(new)) == sum(moment < max(old) for moment in set(new) - set(old))
-    again, _ = StandingAxis.read("time", grown.values, dict(grown.attributes), named=False).extend(new)
-    assert np.array_equal(again.values, grown.values)
-
-
-@given(st.lists(st.integers(0, 50), min_size=1), st.integers(0, 50))
-def test_late_arrivals_are_inserted_in_order(values: list[int], value: int) -> None:
-    grown, where = standing(Axis.of("n", values)).extend([value])
-    assert grown.values.tolist() == sorted({*values, value})
-    assert grown.values[where[value]] == value
-    _, behind = standing(Axis.of("n", [7, 3], ordered=False)).extend([5])
-    assert behind == {5: 2}
-
-
 def test_values_are_found_or_refused_by_name() -> None:
     axis = Axis.of("band", ["red", "nir"])
     assert axis.indices_of(["red", "nir", "red"]).tolist() == [1, 0, 1]
     with pytest.raises(ConformError, match="'swir'"):
         axis.indices_of(["swir"])
-    with pytest.raises(ConformError, match="holds text"):
-        standing(axis).extend([1])
 
 
 # Patterns

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
-import numpy as np
 from icechunk.store import IcechunkStore
 
 from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
@@ -84,7 +84,22 @@ class Standing:
 
     def _read_axis(self, own: TreeRecipe, name: str) -> StandingAxis:
         array = open_array(self.store, joined(self.group, own.level_paths[0], name), "r")
-        return StandingAxis.read(name, np.asarray(array[:]), dict(array.attrs), named=own.named)
+        having = partial(self._having, own) if own.named else None
+        return StandingAxis.read(name, array, dict(array.attrs), named=own.named, having=having)
+
+    def _having(self, own: TreeRecipe, names: Collection[str]) -> set[str] | None:
+        """Those of some names that the axis of a tree has; None when the ledger does not know all that are there.
+
+        It does not know those that an axis got beside the names of files.
+        """
+        trees = self.recipe.trees
+        if not all(one.named for one in trees):
+            return None
+        if sum(len(axis) for one in trees for axis in self.axes(one)) != self.rows.placed():
+            return None
+        by_label = {cell_text((name,)): name for name in names}
+        found = self.rows.having(own.path, ["", *own.traits], by_label)
+        return {by_label[label] for label in found}
 
     def options(self, own: TreeRecipe) -> StackOptions:
         """How further files of a tree are planned."""

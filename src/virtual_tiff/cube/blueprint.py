@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from affine import Affine
 
 from virtual_tiff.array import VirtualArray
@@ -80,6 +81,29 @@ class ArrayPlan:
         return sum(int(np.count_nonzero(placement.array.lengths)) for placement in self.placements)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AxisPlan:
+    """A leading axis as it will be: ``values`` are those from the position ``first`` on, the others stay as stored.
+
+    ``moved`` are the new positions of all values that are there, None when they stay where they are.
+    """
+
+    name: str
+    values: npt.NDArray[Any]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    first: int = 0
+    moved: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return self.first + len(self.values)
+
+    @property
+    def coordinate(self) -> Coordinate:
+        """A new axis as a variable of its own dimension."""
+        assert self.first == 0  # noqa: S101 (of others not all values are known)
+        return Coordinate(self.name, (self.name,), self.values, self.attributes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlan:
     """One group of the repository; the empty path is the root.
@@ -91,7 +115,7 @@ class GroupPlan:
     path: str
     arrays: tuple[ArrayPlan, ...]
     coordinates: tuple[Coordinate, ...] = ()
-    axes: tuple[Coordinate, ...] = ()
+    axes: tuple[AxisPlan, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Final, Literal
 
 from virtual_tiff.cube.axes import Axis, AxisValue, axis_value
-from virtual_tiff.cube.blueprint import Cell
+from virtual_tiff.cube.blueprint import AxisPlan, Cell
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.times import as_utc, parse_tiff_time
 from virtual_tiff.errors import ConformError, FormatError, UsageError
-from virtual_tiff.geo.coordinate import Coordinate
 
 type TimeSource = Literal["auto", "keys", "tag"] | Callable[[str], datetime]
 """Where the time of a file comes from.
@@ -144,7 +143,7 @@ def label_axes(
     *,
     known: Sequence[StandingAxis] = (),
     presize: Mapping[str, Sequence[AxisValue]] | None = None,
-) -> tuple[tuple[Coordinate, ...], Mapping[Cell, tuple[int, ...]]]:
+) -> tuple[tuple[AxisPlan, ...], Mapping[Cell, tuple[int, ...]]]:
     """Put the labels that occur along each axis into order.
 
     Parameters
@@ -158,7 +157,7 @@ def label_axes(
 
     Returns
     -------
-    tuple of Coordinate
+    tuple of AxisPlan
         The axes.
     dict
         The index of each cell.
@@ -175,20 +174,21 @@ def label_axes(
         found_text = f"presize names {', '.join(sorted(unknown))}, which is no axis"
         hint = f"The axes are {', '.join(axes.names) or 'none'}."
         raise UsageError(found_text, feature="usage", hint=hint)
-    coordinates: list[Coordinate] = []
+    plans: list[AxisPlan] = []
     positions: list[Mapping[Hashable, int]] = []
     for number, name in enumerate(axes.names):
         labels = dict.fromkeys(cell[number] for cell in cells)
         if known:
-            coordinate, where = known[number].extend(labels)
+            plan, where = known[number].extend(labels)
         else:
             early = [axis_value(value, name) for value in (presize or {}).get(name, ())]
             axis = Axis.of(name, dict.fromkeys([*early, *labels]), ordered=axes.sort)
-            coordinate, where = axis.coordinate(), {value: at for at, value in enumerate(axis.values)}
-        coordinates.append(coordinate)
+            plan = AxisPlan(name=name, values=axis.encode(), attributes=axis.attributes)
+            where = {value: at for at, value in enumerate(axis.values)}
+        plans.append(plan)
         positions.append(where)
     index = {cell: tuple(where[label] for where, label in zip(positions, cell, strict=True)) for cell in set(cells)}
-    return tuple(coordinates), index
+    return tuple(plans), index
 
 
 def _label(value: object) -> str:

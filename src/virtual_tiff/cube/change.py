@@ -91,9 +91,9 @@ def _fit(standing: Standing, growth: Growth) -> tuple[Fit, ...]:
     filled = below(growth.plan.filled, standing.group)
     more = standing.recipe.plan.get("band_as") == "variable"
     grounds = zip(filled, growth.old.grids, growth.plan.grids, strict=True)
-    known = {axis.name: axis.values for axis in standing.axes(growth.old)}
+    finest = {axis.name: axis for axis in standing.axes(growth.old)}
     return tuple(
-        fit_group(standing.store, group, before, now, more=more, known=None if number else known)
+        fit_group(standing.store, group, before, now, more=more, finest=finest if number else None)
         for number, (group, before, now) in enumerate(grounds)
     )
 

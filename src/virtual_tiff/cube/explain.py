@@ -116,7 +116,7 @@ def _explain(group: GroupPlan, array: ArrayPlan) -> ArrayExplanation:
     inlined = sum(len(placement.array.inlined) for placement in array.placements)
     stored = sum(int(np.sum(placement.array.lengths)) for placement in array.placements)
     mean = stored / references if references else 0.0
-    steps = math.prod(len(axis.values) for axis in group.axes)
+    steps = math.prod(map(len, group.axes))
     inner = template.grid[len(group.axes) :]
     rows, columns = template.chunk_shape[-2:]
     tile = min(-(-MAP_TILE // rows), inner[-2]) * min(-(-MAP_TILE // columns), inner[-1])

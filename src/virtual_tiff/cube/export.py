@@ -216,7 +216,7 @@ def nodes_of(groups: Sequence[GroupPlan]) -> Iterator[Node]:
             yield GroupNode(path=path)
             continue
         yield GroupNode(path=path, attributes=group.attributes)
-        for coordinate in (*group.coordinates, *group.axes):
+        for coordinate in (*group.coordinates, *(axis.coordinate for axis in group.axes)):
             yield _stored_node(path, coordinate)
         for array in group.arrays:
             yield _array_node(path, array)

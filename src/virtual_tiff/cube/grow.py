@@ -10,17 +10,17 @@ from typing import Any, Final, Literal
 
 import icechunk
 import numpy as np
-import numpy.typing as npt
 import zarr
 from icechunk.store import IcechunkStore
 
-from virtual_tiff.cube.blueprint import Footprint, GroupPlan
+from virtual_tiff.cube.blueprint import AxisPlan, Footprint, GroupPlan
 from virtual_tiff.cube.merge import agreed, merge_metadata, on_ground, resized
 from virtual_tiff.cube.mosaic import same_grid
 from virtual_tiff.cube.nodes import coordinate_keys, group_json, json_bytes
 from virtual_tiff.cube.patient import PatientStore
 from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import extend
+from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.write import Task, get, joined, put, tasks_of
 from virtual_tiff.errors import ConformError, TargetError
 from virtual_tiff.geo.coordinate import Coordinate
@@ -37,15 +37,15 @@ class Fit:
 
     ``metadata`` are the new ``zarr.json`` of the arrays of pixels by name, without those that stay as they are, and
     ``attributes`` those of the group, None when they stay. ``moves`` are, for the arrays whose chunks move, their
-    steps in chunks along each dimension: a number for all, or the new position of each old one. ``axes`` are the
-    values that change, from a first position on.
+    steps in chunks along each dimension: a number for all, or the new position of each old one. ``axes`` are those
+    that get values.
     """
 
     group: GroupPlan
     metadata: Mapping[str, Json]
     attributes: Json | None
     moves: Mapping[str, Sequence[int | Sequence[int]]]
-    axes: Mapping[str, tuple[int, npt.NDArray[Any]]]
+    axes: tuple[AxisPlan, ...]
     ground: tuple[Coordinate, ...]
 
 
@@ -56,7 +56,7 @@ def fit_group(
     now: Footprint,
     *,
     more: bool,
-    known: Mapping[str, npt.NDArray[Any]] | None = None,
+    finest: Mapping[str, StandingAxis] | None = None,
 ) -> Fit:
     """Find out where the files of a plan go in the group that has its path.
 
@@ -70,8 +70,8 @@ def fit_group(
         The ground of the group as it is, and as it will be.
     more
         Whether there may be new arrays.
-    known
-        The axes of the group as they are, where they have been read.
+    finest
+        The axes of the finest level of a pyramid, which those of this group must equal; None for that one.
 
     Raises
     ------
@@ -87,8 +87,9 @@ def fit_group(
     stored = read_arrays(store, group.path)
     if moved:
         _check_regular(group, stored)
-    axes = {axis.name: _changed(store, group.path, axis, (known or {}).get(axis.name)) for axis in group.axes}
-    sizes = {axis.name: len(axis.values) for axis in group.axes} | {"y": now.height, "x": now.width}
+    for axis in group.axes:
+        _check_axis(store, group.path, axis, finest)
+    sizes = {axis.name: len(axis) for axis in group.axes} | {"y": now.height, "x": now.width}
     metadata = {}
     for array in group.arrays:
         path = joined(group.path, array.name)
@@ -106,7 +107,7 @@ def fit_group(
         metadata[name] = grown
     for name in stored:
         _check_edges(joined(group.path, name), metadata[name], before, now)
-    steps: dict[str, int | Sequence[int]] = {name: found.moved or 0 for name, found in axes.items()}
+    steps: dict[str, int | Sequence[int]] = {axis.name: axis.moved or 0 for axis in group.axes}
     steps |= dict(zip(("y", "x"), _offset(before, now), strict=True))
     moves = {name: _moves(joined(group.path, name), array, steps) for name, array in stored.items()}
     attributes = _read_json(store, joined(group.path, "zarr.json")).get("attributes", {})
@@ -116,7 +117,7 @@ def fit_group(
         metadata={name: one for name, one in metadata.items() if one != stored.get(name)},
         attributes=None if kept == attributes else kept,
         moves={name: found for name, found in moves.items() if any(found)},
-        axes={name: (found.first, found.values) for name, found in axes.items() if len(found.values)},
+        axes=tuple(axis for axis in group.axes if len(axis.values)),
         ground=tuple(one for one in group.coordinates if one.name in _OF_GROUND) if moved else (),
     )
 
@@ -147,8 +148,8 @@ def grow_group(session: icechunk.Session, fit: Fit, replaced: Collection[str]) -
         _shift(session, joined(path, name), steps)
     tasks = tasks_of([fit.group])
     run(_clear(session.store, [task for task in tasks if task.placement.header.url in replaced]))
-    for name, (first, values) in fit.axes.items():
-        extend(open_array(PatientStore.of(session), joined(path, name), "r+"), values, first)
+    for axis in fit.axes:
+        extend(open_array(PatientStore.of(session), joined(path, axis.name), "r+"), axis.values, axis.first)
     for coordinate in fit.ground:
         run(_put_coordinate(session.store, path, coordinate))
     return tasks
@@ -206,28 +207,23 @@ def read_arrays(store: IcechunkStore, path: str) -> dict[str, Json]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """What changes on an axis: the values from ``first`` on; ``moved`` is None where no value that is there moves."""
+def _check_axis(store: IcechunkStore, path: str, axis: AxisPlan, finest: Mapping[str, StandingAxis] | None) -> None:
+    """Refuse an axis whose numbers mean something else, or which is not that of the finest level.
 
-    first: int
-    values: npt.NDArray[Any]
-    moved: Sequence[int] | None
-
-
-def _changed(store: IcechunkStore, path: str, axis: Coordinate, known: npt.NDArray[Any] | None) -> _Changed:
+    Of the latter only the last chunk is compared, unless values move: new ones lie behind it then.
+    """
     array = open_array(store, joined(path, axis.name), "r")
     for key in ("units", "calendar"):
         if array.attrs.get(key) != axis.attributes.get(key):
             found = f"the axis {axis.name} of /{path} has {key} {array.attrs.get(key)}, not {axis.attributes.get(key)}"
             raise ConformError(found, feature="conform")
-    old, new = np.asarray(array[:]) if known is None else known, axis.values
-    differ = np.flatnonzero(new[: len(old)] != old)
-    if not differ.size:
-        return _Changed(len(old), new[len(old) :], None)
-    index = {value: position for position, value in enumerate(new.tolist())}
-    first = int(differ[0])
-    return _Changed(first, new[first:], [index[value] for value in old.tolist()])
+    if finest is None:
+        return
+    other = finest[axis.name]
+    start, values = other.tail if axis.moved is None else (0, other.values)
+    if array.shape != (len(other),) or not np.array_equal(np.asarray(array[start:]), values):
+        found = f"the axis {axis.name} of /{path} is not that of the finest level"
+        raise TargetError(found, feature="target-not-a-cube", hint="Publish the cube anew.")
 
 
 def _check_coordinate(store: IcechunkStore, path: str, coordinate: Coordinate) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -119,7 +119,7 @@ class Rows:
         self._keys: dict[str, npt.NDArray[np.uint32]] = {}
         self._urls: dict[str, int | None] = {}
         self._items: dict[tuple[str, str], int | None] = {}
-        self.without_keys: set[str] = set()
+        self._labels: dict[str, dict[str, bool]] = {}
         self._length = int(self._column("url").array.shape[0])
 
     def __len__(self) -> int:
@@ -210,6 +210,25 @@ class Rows:
         used, trees = self._column("used"), self._column("tree")
         return any(used.at(number) and str(trees.at(number)) == tree for number in numbers.tolist())
 
+    def placed(self) -> int:
+        """Number of files that have a place, as far as their keys tell: one whose key is 0 is not counted."""
+        return int(np.count_nonzero(self.keys(PLACE_KEY)))
+
+    def having(self, tree: str, variables: Collection[str], labels: Collection[str]) -> set[str]:
+        """Those of some labels at which a tree has files, of some of its variables."""
+        known = self._labels.setdefault(tree, {})
+        unknown = [label for label in labels if label not in known]
+        if unknown:
+            keys = [key_of(tree, variable, label) for variable in variables for label in unknown]
+            numbers = self._near(PLACE_KEY, keys)
+            there = set()
+            if numbers.size:
+                numbers = numbers[self._column("used").take(numbers)]
+                rows = zip(*(self._column(name).take(numbers).tolist() for name in ("tree", "label")), strict=True)
+                there = {label for own, label in rows if own == tree}
+            known |= {label: label in there for label in unknown}
+        return {label for label in labels if known[label]}
+
     def keys(self, name: str) -> npt.NDArray[np.uint32]:
         """The keys of all rows; they are made of the texts where the cube has none."""
         if name not in self._keys:
@@ -217,17 +236,24 @@ class Rows:
         return self._keys[name]
 
     def _read_keys(self, name: str) -> npt.NDArray[np.uint32]:
-        try:
-            array = ledger_column(self._store, self._group, name)
-            if array.shape == (len(self),):
-                return np.asarray(array[:])
-        except FileNotFoundError:
-            pass
-        self.without_keys.add(name)
+        array = self._key_array(name)
+        if array is not None:
+            return np.asarray(array[:])
         every = np.arange(len(self))
         columns = [self._column(text).take(every).tolist() for text in KEYS[name]]
         of = item_key if name == ITEM_KEY else key_of
         return np.array([of(*texts) for texts in zip(*columns, strict=True)], np.uint32)
+
+    def has_keys(self, name: str) -> bool:
+        """Whether the cube has such keys, of all rows."""
+        return self._key_array(name) is not None
+
+    def _key_array(self, name: str) -> zarr.Array[Any] | None:
+        try:
+            array = ledger_column(self._store, self._group, name)
+        except FileNotFoundError:
+            return None
+        return array if array.shape == (len(self),) else None
 
     def _near(self, name: str, wanted: Iterable[int]) -> npt.NDArray[np.int64]:
         """The numbers of the rows that have one of these keys."""

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from virtual_tiff.errors import ConformError
 
 
-def new_names(paths: Sequence[str], taken: Collection[str]) -> list[str]:
+def new_names(paths: Sequence[str], like: str, having: Callable[[Collection[str]], set[str]]) -> list[str]:
     """The shortest ends of paths that differ from one another and from the names that are there.
+
+    Parameters
+    ----------
+    paths
+        Of the files.
+    like
+        A name that is there: new ones have no fewer parts.
+    having
+        Tells which of some names are there.
 
     Raises
     ------
     ConformError
         ``conform`` when two files have one path.
     """
-    known = set(taken)
     split = [path.split("/") for path in paths]
-    depth = 1 + max((name.count("/") for name in list(taken)[:1]), default=0)
+    depth = 1 + like.count("/")
     longest = max(map(len, split), default=0)
     while True:
         names = ["/".join(parts[-depth:]) for parts in split]
-        if len(set(names)) == len(names) and not known & set(names):
+        known = having(names)
+        if len(set(names)) == len(names) and not known:
             return names
         if depth >= longest:
             double = next(name for name, count in Counter([*names, *known]).items() if count > 1)

@@ -156,9 +156,8 @@ def update_rows(
 def _add_keys(store: IcechunkStore, group: str, rows: Rows) -> None:
     """Write the keys of a cube that lacks them."""
     for name in KEYS:
-        values = rows.keys(name)
-        if name in rows.without_keys:
-            for key, value in _column_keys(key_column(name, values.tolist())):
+        if not rows.has_keys(name):
+            for key, value in _column_keys(key_column(name, rows.keys(name).tolist())):
                 run(put(store, joined(group, key), value))
 
 

@@ -82,7 +82,8 @@ def _known_axes(headers: Sequence[FileHeader], options: StackOptions, extent: Ex
         keys = [name for name in names if options.time is None or name != TIME]
         return find_axes(headers, time=options.time, keys=keys)
     fresh = [header for header in headers if header.url not in extent.names]
-    found = new_names([header.place.plain for header in fresh], extent.axes[0].names())
+    (axis,) = extent.axes
+    found = new_names([header.place.plain for header in fresh], axis.first_name(), axis.having)
     labels = dict(zip([header.url for header in fresh], found, strict=True)) | dict(extent.names)
     return Axes(names, tuple((labels[header.url],) for header in headers), sort=False)
 
@@ -285,7 +286,7 @@ def _group(
     cells = [tile.cell for variable in variables for tile in variable.tiles]
     known = extent.axes if extent is not None else ()
     coordinates, index = label_axes(axes, cells, known=known, presize=options.presize if extent is None else None)
-    sizes = tuple(len(axis.values) for axis in coordinates)
+    sizes = tuple(map(len, coordinates))
     arrays, described = [], []
     for variable in variables:
         template = _template(variable.tiles[0].part, axes.names, sizes, exposed)

@@ -80,7 +80,7 @@ async def write_groups(store: IcechunkStore, groups: Sequence[GroupPlan]) -> Non
             for key, value in coordinate_keys(coordinate):
                 await put(store, joined(group.path, key), value)
         for axis in group.axes:
-            for key, value in coordinate_keys(axis, growing=True):
+            for key, value in coordinate_keys(axis.coordinate, growing=True):
                 await put(store, joined(group.path, key), value)
         for array in group.arrays:
             await put(store, joined(group.path, array.name, "zarr.json"), json_bytes(array.template.zarr_json()))
