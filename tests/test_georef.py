@@ -105,6 +105,10 @@ def test_user_defined_crs(method: str, flavor: str, tmp_path: Path) -> None:
         assert same_crs(read(data).crs, dataset.crs)
 
 
+UNIT_OF_A_CITATION = "GCS Name = unknown|Datum = unknown|Ellipsoid = own|Primem = Greenwich|AUnits = metre|"
+"""As GDAL writes images whose coordinates are those of their pixels."""
+
+
 @pytest.mark.parametrize(
     "keys",
     [
@@ -121,6 +125,9 @@ def test_user_defined_crs(method: str, flavor: str, tmp_path: Path) -> None:
         [(1024, 2), (2048, 4267), (2057, 6378000.0), (2059, 298.0)],
         [(1024, 2), (2048, 32767), (2049, "own"), (2050, 6326), (2056, 7030), (2054, 9105)],
         [(1024, 2), (2048, 32767), (2050, 32767), (2057, 6378137.0), (2058, 6356752.3), (2051, 8903)],
+        [(1024, 2), (2048, 32767), (2050, 32767), (2057, 6378137.0), (2059, 298.257), (2055, 0.01)],
+        [(1024, 2), (2048, 32767), (2049, UNIT_OF_A_CITATION), (2050, 32767), (2057, 6.4e6), (2059, 0.0), (2055, 1.0)],
+        [(1024, 2), (2048, 4326), (2055, 0.01)],
         [(1024, 2), (2048, 4326), (4096, 5773)],
         [(1024, 1), (3072, 32633), (4096, 5773), (4099, 9001)],
         [(1024, 2), (2048, 4326), (4096, 5030)],

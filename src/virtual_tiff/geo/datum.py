@@ -85,17 +85,17 @@ def _crs_name(names: CitationNames, frame: Json) -> str:
 
 def _angular_unit(keys: GeoKeys, base: CRS | None, names: CitationNames, warnings: list[str]) -> Unit:
     """Return the unit of angles: that of the keys, else of the registered CRS, else the degree."""
-    code = keys.code(GeoKey.GEOG_ANGULAR_UNITS)
-    if code in (None, 0):
-        if base is None:
-            return Unit("unknown", DEGREE)
+    code, size = keys.code(GeoKey.GEOG_ANGULAR_UNITS), keys.double(GeoKey.GEOG_ANGULAR_UNIT_SIZE)
+    named = names.angular_units is not None and size is not None
+    if code in (None, 0) and base is None and not named:
+        return Unit("unknown", DEGREE)
+    if code in (None, 0) and base is not None:
         axis = base.axis_info[0]
         is_angle = axis.unit_name != "metre"
         return Unit(axis.unit_name, axis.unit_conversion_factor) if is_angle else Unit("degree", DEGREE, 9122)
-    known = registry.unit(code)
+    known = registry.unit(code) if code else None
     if known is not None and known.factor > 0 and code != USER_DEFINED:
         return known
-    size = keys.double(GeoKey.GEOG_ANGULAR_UNIT_SIZE)
     name = names.angular_units or "unknown"
     if size is None or size == 0 or abs(size) > 1e3:
         if size is not None:
