@@ -119,6 +119,28 @@ def test_the_header_of_the_file_is_no_strip(leave_out: list[int]) -> None:
     assert caught.value.feature == "bad-geometry"
 
 
+def test_the_only_pixel_may_lie_in_the_header() -> None:
+    one: dict[int, Sequence[int]] = {Tags.ImageWidth: [1], Tags.ImageLength: [1]}
+    tiff = striped(pixels_of(2), offsets={0: 0}, tags=one)
+    with MemoryFile(tiff) as memory, memory.open() as gdal:
+        expected = gdal.read(1)
+    assert expected.tolist() == [[ord("I")]]
+    np.testing.assert_array_equal(open_array(tiff)[...], expected)
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_a_count_of_zero_is_an_absent_tile_but_an_unknown_strip(compression: int) -> None:
+    pixels = pixels_of(2)
+    strip = striped(pixels, compression=compression, counts=[0])
+    np.testing.assert_array_equal(open_array(strip)[...], pixels)
+    sides: dict[int, Sequence[int]] = {Tags.TileWidth: [WIDTH], Tags.TileLength: [ROWS]}
+    tile = striped(pixels, compression=compression, counts=[0], tags=sides, leave_out=[Tags.RowsPerStrip])
+    with MemoryFile(tile) as memory, memory.open() as gdal:
+        np.testing.assert_array_equal(gdal.read(1), np.zeros_like(pixels))
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(tile)), np.zeros_like(pixels))
+    np.testing.assert_array_equal(open_array(tile)[...], np.zeros_like(pixels))
+
+
 def test_offsets_of_strips_and_of_tiles_are_refused_unless_they_are_equal() -> None:
     """Libtiff has one place for both, so that the one that comes last decides."""
     pixels = pixels_of(8)
@@ -261,7 +283,8 @@ def test_offsets_may_be_fewer_than_strips_when_these_have_the_size_that_the_tags
     array = open_array(striped(pixels, tags=taller))[...]
     np.testing.assert_array_equal(array, np.concatenate([pixels, np.zeros((12, WIDTH))]))
     shorter: dict[int, Sequence[int]] = {Tags.RowsPerStrip: [1]}
-    for tiff in (striped(pixels, tags=shorter), striped(pixels, tags=taller, compression=8)):
+    smaller = striped(pixels, tags=taller, counts=[12, 12, 12, 11])
+    for tiff in (striped(pixels, tags=shorter), striped(pixels, tags=taller, compression=8), smaller):
         with pytest.raises(FormatError, match="offsets for a grid of") as caught:
             virtual(tiff)
         assert caught.value.feature == "bad-geometry"

@@ -91,8 +91,10 @@ def segment_ranges(tiff: TiffFile, ifd: Ifd, layout: SegmentLayout) -> SegmentRa
     offsets, counts = _declared(ifd, layout)
     if layout.stacked:
         offsets, counts = _stack(tiff, layout, offsets)
-    _refuse_header(ifd, layout, offsets, counts)
-    if not offsets.any() or (counts.size and not counts.any() and layout.segments > 1):
+    in_header = _in_header(ifd, layout, offsets, counts)
+    if in_header is not None:
+        return in_header
+    if not offsets.any() or (counts.size and not counts.any() and (layout.tiled or layout.segments > 1)):
         return SegmentRanges(_EMPTY, _EMPTY)
     if layout.depth > 1 and not layout.stacked and offsets.size < layout.segments:
         found = f"{offsets.size} offsets for the {layout.segments} segments of {layout.depth} planes"
@@ -149,15 +151,24 @@ def _declared(ifd: Ifd, layout: SegmentLayout) -> tuple[Positions, Positions]:
     return pair[0].astype(np.uint64), pair[1].astype(np.uint64)
 
 
-def _refuse_header(ifd: Ifd, layout: SegmentLayout, offsets: Positions, counts: Positions) -> None:
-    """Refuse the only segment of an image at offset 0, which its byte count does not call absent.
+def _in_header(ifd: Ifd, layout: SegmentLayout, offsets: Positions, counts: Positions) -> SegmentRanges | None:
+    """The only segment of an image at offset 0, which its byte count does not call absent; None for all others.
 
-    Readers show the header of the file there; it is small enough in a file of GDAL's that nothing comes of it.
+    Readers show the header of the file there. One that lies in the header altogether is read as they read it: so do
+    GDAL's tests write the smallest image of all.
+
+    Raises
+    ------
+    FormatError
+        ``bad-geometry`` when it is longer.
     """
     is_called_absent = counts.size > 0 and not counts[0]
-    if layout.segments == 1 and not offsets.any() and not is_called_absent and layout.config.packed_bytes > _HEADER:
+    if layout.segments > 1 or offsets.any() or is_called_absent:
+        return None
+    if layout.compression != 1 or layout.config.packed_bytes > _HEADER:
         found = "the only segment lies at offset 0, where the header of the file is"
         raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=Tags.StripOffsets)
+    return SegmentRanges(np.zeros(layout.grid, np.uint64), np.full(layout.grid, layout.config.packed_bytes, np.uint64))
 
 
 def _refuse_wrong_grid(ifd: Ifd, layout: SegmentLayout, found_offsets: int, counts: Positions) -> None:
@@ -165,8 +176,8 @@ def _refuse_wrong_grid(ifd: Ifd, layout: SegmentLayout, found_offsets: int, coun
 
     libtiff takes the rest for absent; but a damaged number of rows or bands looks the same, and gives other pixels.
     """
-    fits = layout.compression == 1 and counts.size > 0 and int(counts.max()) <= layout.config.packed_bytes
-    if not fits or layout.segments - found_offsets > _MAX_WITHOUT_OFFSETS:
+    fits = layout.compression == 1 and counts.size > 0 and layout.segments - found_offsets <= _MAX_WITHOUT_OFFSETS
+    if not fits or (counts != expected_lengths(layout)[: counts.size])[counts > 0].any():
         found = f"{found_offsets} offsets for a grid of {layout.segments} segments"
         tag = Tags.TileOffsets if layout.tiled else Tags.StripOffsets
         raise FormatError(found, feature="bad-geometry", ifd=ifd.path, tag=tag)
