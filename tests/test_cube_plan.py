@@ -223,6 +223,14 @@ def test_bands_of_separate_files_become_variables(tmp_path: Path) -> None:
         plan_stack(headers, bands=["nir"])
 
 
+def test_picked_bands_without_names_keep_their_numbers(tmp_path: Path) -> None:
+    made = make_archive(tmp_path / "a", 2, shape=(4, 70, 90), interleave="band", photometric="minisblack")
+    headers = scan([tmp_path / "a"]).headers
+    ds = stored(plan_stack(headers, bands=[4, 2]), tmp_path)
+    assert ds["band"].values.tolist() == [4, 2]
+    assert np.array_equal(ds["band_data"].sel(band=2), made[:, 1])
+
+
 def test_planar_bands_can_be_picked_or_become_variables(tmp_path: Path) -> None:
     made = make_archive(tmp_path / "a", 2, shape=(3, 70, 90), interleave="band", predictor=2)
     for index in range(2):

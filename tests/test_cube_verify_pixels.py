@@ -159,3 +159,15 @@ def test_gdal_gets_a_remote_file_once(faults: FaultServer, tmp_path: Path) -> No
     assert [(one.decoder, one.gdal) for one in found.pixels] == [("same", "same")] * 12
     whole = [one.path for one in faults.log if one.method == "GET" and one.start is None]
     assert sorted(whole) == ["s0.tif", "s1.tif"]
+
+
+def test_names_with_signs_of_urls_are_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a#b.tif", "c?d.tif", "e%20f g.tif"):
+        make_tiff(tmp_path / "in" / name, 1)
+        age(tmp_path / "in" / name)
+    publish([tmp_path / "in"], tmp_path / "cube")
+    found = verify(tmp_path / "cube", pixels=100)
+    assert found.ok
+    assert {(one.decoder, one.gdal) for one in found.pixels} == {("same", "same")}
+    assert len({one.url for one in found.pixels}) == 3

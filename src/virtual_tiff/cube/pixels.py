@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from operator import floordiv
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -328,6 +329,18 @@ def _bands(header: FileHeader, view: View, options: StackOptions) -> list[int]:
     return [band + 1 for band in find_bands(options.bands, band_labels(header.metadata) or (), count)]
 
 
+@dataclass(frozen=True, slots=True)
+class _OneFile:
+    """A store with one file, whatever path it is asked for."""
+
+    place: Location
+
+    async def get_range_async(self, path: str, *, start: int, end: int) -> Any:
+        """Read a range."""
+        del path
+        return await self.place.store.get_range_async(self.place.path, start=start, end=end)
+
+
 def _decode(header: FileHeader, image: VirtualArray, box: Sequence[slice]) -> Values:
     """The pixels of one chunk as they are read straight from the file."""
     place = header.place
@@ -335,8 +348,12 @@ def _decode(header: FileHeader, image: VirtualArray, box: Sequence[slice]) -> Va
     part = crop(image, Span(rows.start, columns.start, rows.stop, columns.stop))
     if part.last_rows is not None:  # one chunk is a regular grid
         part = replace(part, chunk_shape=(*part.chunk_shape[:-2], part.last_rows, part.chunk_shape[-1]), last_rows=None)
-    registry: ObjectStoreRegistry[Any] = ObjectStoreRegistry({place.root: place.store})
-    array = replace(part, url=place.root + place.path)  # registries take paths as they are, not encoded
+    if urlsplit(place.plain).path.lstrip("/").endswith(place.path):
+        registry: ObjectStoreRegistry[Any] = ObjectStoreRegistry({place.root: place.store})
+        array = replace(part, url=place.plain)  # registries take paths as they are, not encoded
+    else:  # and take no # and ?
+        registry = ObjectStoreRegistry({"file:///": _OneFile(place)})
+        array = replace(part, url="file:///it")
     store = RangeStore(manifest_group(VirtualGroup(arrays={"image": array})), registry=registry)
     inside: Any = (*box[:-2], slice(None), slice(None))
     return np.asarray(zarr.open_array(store, path="image", mode="r", zarr_format=3)[inside])

@@ -247,4 +247,5 @@ def metadata_of_bands(metadata: RasterMetadata, bands: Sequence[int]) -> RasterM
         statistics=picked(metadata.statistics),
         band_tags=picked(metadata.band_tags),
         band_domains=picked(metadata.band_domains),
+        numbers=tuple(band + 1 for band in bands),
     )

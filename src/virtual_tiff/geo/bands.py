@@ -122,22 +122,30 @@ def band_labels(metadata: RasterMetadata) -> list[str] | None:
     """Return a name for each band, or None when neither descriptions nor colours tell bands apart."""
     described = [text for text in metadata.descriptions if text is not None]
     labels: Sequence[str | None] = metadata.descriptions if described else metadata.color_interpretation
+    numbers = band_numbers(metadata)
     names = [
-        text or (color if color == "alpha" else f"band_{index + 1}")
-        for index, (text, color) in enumerate(zip(labels, metadata.color_interpretation, strict=True))
+        text or (color if color == "alpha" else f"band_{number}")
+        for number, text, color in zip(numbers, labels, metadata.color_interpretation, strict=True)
     ]
     if not described and (len(names) == 1 or "undefined" in names[:3]):
         return None
     if not described:
-        names = [f"band_{i + 1}" if name == "undefined" else name for i, name in enumerate(names)]
+        named = zip(numbers, names, strict=True)
+        names = [f"band_{number}" if name == "undefined" else name for number, name in named]
     return names if len(set(names)) == len(names) else None
+
+
+def band_numbers(metadata: RasterMetadata) -> Sequence[int]:
+    """Return the numbers of the bands in their file, from 1."""
+    count = len(metadata.scales)
+    numbers = metadata.numbers
+    return numbers if numbers is not None and len(numbers) == count else range(1, count + 1)
 
 
 def band_coordinates(metadata: RasterMetadata, geo: GeoReference, *, names: bool = True) -> list[Coordinate]:
     """Return the ``band`` coordinate, and one variable for each property in which bands differ."""
-    count = len(metadata.scales)
     labels = band_labels(metadata) if names else None
-    values = np.array(labels) if labels is not None else np.arange(1, count + 1, dtype=np.int64)
+    values = np.array(labels) if labels is not None else np.array(band_numbers(metadata), np.int64)
     attributes: Json = {"long_name": "band"}
     coordinates = [Coordinate("band", ("band",), values, attributes)]
     scales, offsets = scales_and_offsets(metadata, geo)

@@ -64,7 +64,8 @@ class RasterMetadata:
     green,
     blue, alpha from 0 to 255. ``tags`` is GDAL's default domain, ``domains`` the others; XML domains have
     the one
-    key "xml". ``category_names`` stays empty for TIFFs: GDAL keeps them in sidecar files.
+    key "xml". ``category_names`` stays empty for TIFFs: GDAL keeps them in sidecar files. ``numbers`` are those of
+    the bands in the file, from 1, where some of them are shown only; None stands for all.
     """
 
     nodata: int | float | None = None
@@ -81,6 +82,7 @@ class RasterMetadata:
     band_tags: tuple[Mapping[str, str], ...] = ({},)
     band_domains: tuple[Mapping[str, Mapping[str, str]], ...] = ({},)
     category_names: tuple[str, ...] = ()
+    numbers: tuple[int, ...] | None = None
     warnings: tuple[str, ...] = ()
 
 
