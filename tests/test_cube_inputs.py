@@ -148,3 +148,9 @@ def test_natural_keys_compare_numbers() -> None:
     assert sorted(names, key=natural_key) == ["9b", "10", "S2", "s1a", "s9", "s10"]
     assert is_tiff_name("X.TIF")
     assert not is_tiff_name("x.tif.ovr")
+
+
+@pytest.mark.parametrize("text", ["", " ", "@"])
+def test_an_empty_name_is_not_the_working_directory(text: str) -> None:
+    with pytest.raises(UsageError, match="is empty"):
+        expand_inputs([text])

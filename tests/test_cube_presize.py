@@ -69,6 +69,20 @@ def test_kinds_of_a_pattern_go_before() -> None:
     assert found == {"orbit": ["22", "51"], "run": [1, 2], "tile": ["1/2/3"]}
 
 
+def test_a_range_of_numbers_is_no_text() -> None:
+    with pytest.raises(UsageError, match=r"range of numbers.*\{step:d\}"):
+        parse_presize(["step=0/5/1"], {"step": "text"})
+    assert parse_presize(['step="0/5/1"'], {"step": "text"}) == {"step": ["0/5/1"]}
+    assert parse_presize(["step=a/b/c"], {"step": "text"}) == {"step": ["a/b/c"]}
+
+
+def test_errors_of_durations_are_told_once() -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_presize(["time=2024-01-01/2024-12-31/PT0.5S"])
+    assert str(raised.value).count("[usage]") == 1
+    assert str(raised.value).count("Write ") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -41,7 +41,7 @@ def drop_duplicates(
     chosen = 0 if options.on_duplicate == "first" else -1
     used = {rivals[chosen].url for rivals in places.values()}
     unused = [header for header in files if header.url not in used]
-    return [header for header in files if header.url in used], unused, _notes(unused, options)
+    return [header for header in files if header.url in used], unused, _notes(files, unused, options)
 
 
 def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
@@ -50,10 +50,11 @@ def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
     return one_place and not options.mosaic and not leading_axes(headers, options).sort
 
 
-def _notes(unused: Sequence[FileHeader], options: StackOptions) -> tuple[str, ...]:
+def _notes(files: Sequence[FileHeader], unused: Sequence[FileHeader], options: StackOptions) -> tuple[str, ...]:
     if not unused:
         return ()
-    names = short_names([header.place.plain for header in unused])
+    short = dict(zip([one.url for one in files], short_names([one.place.plain for one in files]), strict=True))
+    names = [short[header.url] for header in unused]
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     other = "first" if options.on_duplicate == "first" else "last"
     listed = ", ".join(names[:_MAX_NAMES])

@@ -201,4 +201,5 @@ def _band_count(header: FileHeader) -> int:
 
 def _part(url: str) -> UsageError:
     found = "the catalogue shows only a part of the file, or other bands in another order"
-    return UsageError(found, feature="usage", url=url, hint="Name the files themselves to take them whole.")
+    hint = "Take the whole file: parts='whole' (--parts whole). Or name the files themselves."
+    return UsageError(found, feature="usage", url=url, hint=hint)

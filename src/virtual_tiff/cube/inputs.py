@@ -94,9 +94,13 @@ def expand_lists(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
     SourceError
         ``no-match`` for an empty list, and why one cannot be read.
     UsageError
-        ``usage`` for a list that names itself, and for a remote one that names local files.
+        ``usage`` for an input without a name, for a list that names itself, and for a remote one that names local
+        files.
     """
     for text in texts:
+        if not text.strip() or text.strip() == "@":  # an empty variable of a shell, not the working directory
+            hint = "Name files, directories, globs or URLs; the working directory is '.'."
+            raise UsageError(f"the input {text!r} is empty", feature="usage", hint=hint)
         if text.startswith("@"):
             yield from ((line, True) for line in _lines(text[1:], ()))
         else:

@@ -213,6 +213,8 @@ def check_overlaps(tiles: Sequence[Tile], tell: Callable[[Cell], str]) -> None:
     same = (overlap[0].row, overlap[0].col) == (overlap[1].row, overlap[1].col)
     verb = "claim the same place" if same else f"overlap by {_shared(*overlap)} pixels"
     hint = "Leave one of them out, or give an axis that tells them apart."
+    if same:
+        hint += " Or use one of them: on_duplicate='last' (--on-duplicate last)."
     raise ConformError(f"{one} and {two} {verb}{tell(overlap[0].cell)}", feature="overlap", hint=hint)
 
 

@@ -58,9 +58,9 @@ def parse_presize(texts: Iterable[str], kinds: Mapping[str, FieldKind] | None = 
         if name in found:
             raise _bad(text, f"names the axis {name} a second time")
         try:
-            found[name] = _values(values.strip(), _known_kind(name, kinds or {}))
-        except FormatError as error:
-            raise _bad(text, f"cannot be read: {error.found}") from error
+            found[name] = _values(values.strip(), _known_kind(name, values.strip(), kinds or {}))
+        except (FormatError, UsageError) as error:
+            raise _bad(text, f"cannot be read: {error.found}", hint=error.hint) from error
         except OverflowError as error:
             raise _bad(text, "leaves the years 1 to 9999") from error
         except ValueError as error:
@@ -81,8 +81,15 @@ def presized(given: Mapping[str, Iterable[AxisValue] | str]) -> dict[str, tuple[
     return {name: tuple(parsed.get(name, values)) for name, values in given.items()}
 
 
-def _known_kind(name: str, kinds: Mapping[str, FieldKind]) -> _Kind | None:
+def _known_kind(name: str, values: str, kinds: Mapping[str, FieldKind]) -> _Kind | None:
     known = kinds.get(name)
+    parts = values.split("/")
+    if known == "text" and len(parts) == _RANGE and all(_kind_of(part.strip()) == "number" for part in parts):
+        found = f"it is a range of numbers, and the pattern takes {name} for text"
+        hint = (
+            f'Write {{{name}:d}} in the pattern for numbers, {name}=VALUE,VALUE or quotes: {name}="1/2/3".'
+        )
+        raise UsageError(found, feature="usage", hint=hint)
     if known is not None:
         return "text" if known == "regex" else known
     return {TIME: "time", BAND: "text"}.get(name)  # type: ignore[return-value]
@@ -167,5 +174,5 @@ def _some[T](found: list[T]) -> list[T]:
     return found
 
 
-def _bad(text: str, why: str) -> UsageError:
-    return UsageError(f"{text[:80]!r} {why}", feature="usage", hint=_HINT)
+def _bad(text: str, why: str, *, hint: str | None = None) -> UsageError:
+    return UsageError(f"{text[:80]!r} {why}", feature="usage", hint=hint or _HINT)

@@ -110,7 +110,7 @@ def _tiles(
 ) -> list[SourceItem]:
     if field not in columns:
         found = f"the tile index has no column {field!r}; it has {', '.join(map(repr, columns[:40]))}"
-        raise UsageError(found, feature="usage", url=url, hint="Name it with location_field=.")
+        raise UsageError(found, feature="usage", url=url, hint="Name it: location_field= (--location-field).")
     wanted = dict.fromkeys([field, *(name for name in ("datetime", *kept) if name in columns)])
     return [_tile(row, field, kept, url) for row in _rows(table, list(wanted))]
 
