@@ -38,8 +38,13 @@ class Call:
 
 
 def quiet_icechunk() -> None:
-    """Let Icechunk log errors only, where its warnings would stand beside the lines of a command."""
-    icechunk.set_logs_filter("error")
+    """Let Icechunk log nothing, where that would stand beside the lines of a command.
+
+    What fails is raised. It also logs errors of what is tried again, or only fetched ahead. The environment variable
+    ICECHUNK_LOG asks for all that.
+    """
+    if not os.environ.get("ICECHUNK_LOG"):
+        icechunk.set_logs_filter("off")
 
 
 def repository_storage(place: Location) -> Call:
