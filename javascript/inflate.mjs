@@ -17,6 +17,7 @@ const DISTANCE_BITS = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 
 const CODE_ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 const END_OF_BLOCK = 256;
 const PRIMARY_BITS = 10; // codes up to this length are found by one look into a table
+const PRIMARY = 1 << PRIMARY_BITS;
 
 /** Decoder of one Huffman code: a table for short codes, and the canonical order of all codes for longer ones. */
 function huffman(lengths, what) {
@@ -36,7 +37,7 @@ function huffman(lengths, what) {
     offsets[length + 1] = offsets[length] + counts[length];
   }
   const symbols = new Uint16Array(used);
-  const table = new Uint16Array(1 << PRIMARY_BITS); // symbol << 4 | length, or 0
+  const table = new Uint16Array(PRIMARY); // symbol << 4 | length, or 0
   const code = next.slice();
   const place = offsets.slice();
   for (let symbol = 0; symbol < lengths.length; symbol++) {
@@ -105,7 +106,7 @@ class Inflater {
 
   symbol({ table, symbols, counts }) {
     if (this.held < 15) this.fill();
-    const entry = table[this.bits & (table.length - 1)];
+    const entry = table[this.bits & (PRIMARY - 1)];
     if (entry !== 0) {
       const length = entry & 15;
       if (length > this.held) throw END;
@@ -186,31 +187,63 @@ class Inflater {
   }
 
   compressed(literals, distances) {
-    let { output } = this;
+    while (this.literals(literals)) this.copy(literals.symbol, distances);
+  }
+
+  /** Decode literals up to the first other symbol, kept as `code.symbol`; false at the end of the block. */
+  literals(code) {
+    const { input } = this;
+    const { table } = code;
+    let { output, out, at, bits, held } = this; // in the hot loop local variables are several times faster
+    let symbol;
     for (;;) {
-      const symbol = this.symbol(literals);
-      if (symbol < END_OF_BLOCK) {
-        if (this.out === output.length) {
-          this.grow();
-          ({ output } = this);
-        }
-        output[this.out++] = symbol;
-        continue;
+      while (held < 24 && at < input.length) {
+        bits |= input[at++] << held;
+        held += 8;
       }
-      if (symbol === END_OF_BLOCK) return;
-      if (symbol > 285) throw corrupt("Deflate: a length that stands for nothing");
-      const length = LENGTH_BASE[symbol - 257] + this.take(LENGTH_BITS[symbol - 257]);
-      const code = this.symbol(distances);
-      if (code > 29) throw corrupt("Deflate: a distance that stands for nothing");
-      const distance = DISTANCE_BASE[code] + this.take(DISTANCE_BITS[code]);
-      if (distance > this.out) throw corrupt("Deflate: a distance to before the start");
-      const end = this.out + length;
-      if (end > output.length) {
+      const entry = table[bits & (PRIMARY - 1)];
+      const length = entry & 15;
+      if (entry === 0 || length > held) {
+        this.at = at;
+        this.bits = bits;
+        this.held = held;
+        this.out = out;
+        symbol = this.symbol(code);
+        ({ at, bits, held } = this);
+      } else {
+        bits >>>= length;
+        held -= length;
+        symbol = entry >>> 4;
+      }
+      if (symbol >= END_OF_BLOCK) break;
+      if (out === output.length) {
+        this.out = out;
         this.grow();
         ({ output } = this);
       }
-      for (let from = this.out - distance; this.out < end; ) output[this.out++] = output[from++];
+      output[out++] = symbol;
     }
+    this.at = at;
+    this.bits = bits;
+    this.held = held;
+    this.out = out;
+    code.symbol = symbol;
+    return symbol !== END_OF_BLOCK;
+  }
+
+  /** Copy a string that was there before, of a length that `symbol` begins. */
+  copy(symbol, distances) {
+    if (symbol > 285) throw corrupt("Deflate: a length that stands for nothing");
+    const length = LENGTH_BASE[symbol - 257] + this.take(LENGTH_BITS[symbol - 257]);
+    const code = this.symbol(distances);
+    if (code > 29) throw corrupt("Deflate: a distance that stands for nothing");
+    const distance = DISTANCE_BASE[code] + this.take(DISTANCE_BITS[code]);
+    if (distance > this.out) throw corrupt("Deflate: a distance to before the start");
+    const end = this.out + length;
+    if (end > this.output.length) this.grow();
+    const { output } = this;
+    for (let to = this.out, from = to - distance; to < end; ) output[to++] = output[from++];
+    this.out = end;
   }
 }
 

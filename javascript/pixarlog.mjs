@@ -8,7 +8,8 @@ const STEP = 1 / 250;
 const B = Math.exp(-1250 * STEP);
 const LINEAR = 250;
 
-const VALUES = Float64Array.from({ length: CODES }, (_, i) => (i < LINEAR ? i * B * STEP * Math.E : B * Math.exp(STEP * i)));
+// in single precision: the integers are rounded from it
+const VALUES = Float32Array.from({ length: CODES }, (_, i) => (i < LINEAR ? i * B * STEP * Math.E : B * Math.exp(STEP * i)));
 
 const OUTPUTS = {
   "8 1": (value) => Math.min(Math.floor(value * 255 + 0.5), 255),
@@ -17,9 +18,10 @@ const OUTPUTS = {
 };
 const WORDS = { 8: Uint8Array, 16: Uint16Array, 32: Float32Array };
 
-export function pixarLog({ columns, rows, samples, bits, sampleFormat, byteOrder }) {
+export function pixarLog({ columns, rows, samples, bits, sampleFormat, byteOrder, fillOrder }) {
   const output = OUTPUTS[`${bits} ${sampleFormat}`];
   if (output === undefined) throw refused(`PixarLog with bits_per_sample ${bits} and sample_format ${sampleFormat}`);
+  if (fillOrder !== 1) throw refused(`PixarLog with fill_order ${fillOrder}`);
   const table = WORDS[bits].from(VALUES, output);
   const width = columns * samples;
   return (input) => {

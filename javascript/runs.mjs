@@ -1,7 +1,8 @@
 // NeXT and ThunderScan: runs of samples of 2 and 4 bits, row behind row.
 import { corrupt, refused } from "./errors.mjs";
+import { reverseBits } from "./samples.mjs";
 
-/** What a decoder of whole rows needs: nothing when the samples are `bits` wide and one in a pixel. */
+/** Refuse other samples than one of so many bits. */
 function check({ samples, bits, sampleFormat }, expected, name) {
   if (samples !== 1 || bits !== expected || (sampleFormat !== 1 && sampleFormat !== 4)) {
     throw refused(`${name} with ${samples} samples of ${bits} bits, sample_format ${sampleFormat}`);
@@ -9,8 +10,9 @@ function check({ samples, bits, sampleFormat }, expected, name) {
 }
 
 /** Rows until the input ends: `decodeRow(output, input, at)` returns where the next row begins, or undefined at the end. */
-function rowsOf(decodeRow, { columns, rows }) {
-  return (input) => {
+function rowsOf(decodeRow, { columns, rows, fillOrder }) {
+  return (bytes) => {
+    const input = fillOrder === 2 ? reverseBits(bytes) : bytes;
     const output = new Uint8Array(rows * columns);
     let at = 0;
     let row = 0;

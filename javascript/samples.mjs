@@ -95,17 +95,19 @@ function unpackBits(bytes, rows, size, { columns, samples, bits, sampleFormat })
   const rowBytes = Math.ceil((width * bits) / 8);
   for (let row = 0; row < rows; row++) {
     let at = row * rowBytes;
-    let held = 0;
-    let value = 0; // a float, as up to 38 bits are held
+    let left = 8; // bits of the byte that are not read yet
     for (let place = row * width; place < (row + 1) * width; place++) {
-      while (held < bits) {
-        value = value * 256 + bytes[at++];
-        held += 8;
+      let sample = 0;
+      for (let need = bits; need > 0; ) {
+        const count = need < left ? need : left;
+        left -= count;
+        need -= count;
+        sample = (sample << count) | ((bytes[at] >> left) & ((1 << count) - 1));
+        if (left === 0) {
+          at++;
+          left = 8;
+        }
       }
-      held -= bits;
-      const rest = 2 ** held;
-      const sample = Math.floor(value / rest);
-      value -= sample * rest;
       words[place] = signed(sample, bits, sampleFormat);
     }
   }

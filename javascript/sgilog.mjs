@@ -20,8 +20,9 @@ const ROWS = `
 23659:21
 `.trim();
 
-const SIDE = 0.0035;
-const FIRST_V = 0.01694;
+// constants in single precision, as libtiff has them
+const SIDE = Math.fround(0.0035);
+const FIRST_V = Math.fround(0.01694);
 const OUTSIDE = [0.210526316, 0.473684211];
 
 /** u' and v' of all codes of 14 bits. */
@@ -29,7 +30,7 @@ function chromaticities() {
   const middles = [];
   ROWS.split(/\s+/).forEach((entry, row) => {
     const [start, count] = entry.split(":").map(Number);
-    for (let at = 0; at < count; at++) middles.push([start / 1e6 + (at + 0.5) * SIDE, FIRST_V + (row + 0.5) * SIDE]);
+    for (let at = 0; at < count; at++) middles.push([Math.fround(start / 1e6) + (at + 0.5) * SIDE, FIRST_V + (row + 0.5) * SIDE]);
   });
   return middles;
 }
@@ -104,12 +105,13 @@ function triplets(input, at, codes) {
   return at;
 }
 
-export function sgiLog({ compression, photometric, columns, rows, samples, bits, sampleFormat }) {
+export function sgiLog({ compression, photometric, columns, rows, samples, bits, sampleFormat, fillOrder }) {
   const kind = photometric === 32844 && samples === 1 ? "LogL" : photometric === 32845 && samples === 3 ? "LogLuv" : undefined;
   const output = OUTPUTS[kind]?.[`${bits} ${sampleFormat}`];
   if (output === undefined || (compression === 34677 && kind === "LogL")) {
     throw refused(`compression ${compression} of photometric ${photometric}, ${samples} samples of ${bits} bits, sample_format ${sampleFormat}`);
   }
+  if (fillOrder !== 1) throw refused(`compression ${compression} with fill_order ${fillOrder}`);
   const [Words, samplesOf] = output;
   const explain = compression === 34677 ? code24 : kind === "LogL" ? (code) => [code, luminance16(code)] : code32;
   return (input) => {
