@@ -29,8 +29,11 @@ from virtual_tiff.cube.columns import (
 )
 from virtual_tiff.cube.header import FileHeader
 
-_TABLE: Final = 1 << 18
-"""Bits of keys by which most rows are left out of a search."""
+_TABLE: Final = 1 << 16
+"""Values of the lowest bits of keys, by which most rows are left out of a search."""
+
+_BLOCK: Final = 1 << 16
+"""Keys that are searched at once: what that takes stays in the cache of the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ class Rows:
         self._urls: dict[str, int | None] = {}
         self._items: dict[tuple[str, str], int | None] = {}
         self._labels: dict[str, dict[str, bool]] = {}
+        self._found: dict[tuple[str, frozenset[int]], npt.NDArray[np.int64]] = {}
         self._length = int(self._column("url").array.shape[0])
 
     def __len__(self) -> int:
@@ -257,12 +261,10 @@ class Rows:
 
     def _near(self, name: str, wanted: Iterable[int]) -> npt.NDArray[np.int64]:
         """The numbers of the rows that have one of these keys."""
-        keys, asked = self.keys(name), np.fromiter(wanted, np.uint32)
-        # The lowest bits leave few rows for the search proper.
-        table = np.zeros(_TABLE, np.bool_)
-        table[asked & (_TABLE - 1)] = True
-        near = np.flatnonzero(table[keys & (_TABLE - 1)])
-        return near[np.isin(keys[near], asked)]
+        asked = frozenset(wanted)
+        if (name, asked) not in self._found:
+            self._found = {(name, asked): _search(self.keys(name), np.fromiter(asked, np.uint32))}
+        return self._found[name, asked]
 
     def _boxes(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The boxes of rows, as rows: top, left, height, width."""
@@ -286,6 +288,16 @@ class Rows:
             identity=self._identity(number),
             **{name: str(self._column(name).at(number)) for name in TEXTS},
         )
+
+
+def _search(keys: npt.NDArray[np.uint32], asked: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """The positions of keys that are asked for."""
+    table = np.zeros(_TABLE, np.bool_)
+    table[asked & (_TABLE - 1)] = True
+    blocks = range(0, len(keys), _BLOCK)
+    near = [first + np.flatnonzero(table[keys[first : first + _BLOCK] & (_TABLE - 1)]) for first in blocks]
+    numbers = np.concatenate(near) if near else np.empty(0, np.int64)
+    return numbers[np.isin(keys[numbers], asked)]
 
 
 def _ends(box: Box) -> Box:
