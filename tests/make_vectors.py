@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Buffer, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -325,10 +327,191 @@ def images() -> Iterator[Vector]:
     yield Vector("color-palette", "a palette converted to RGB", palette, encode(gray.tobytes(), 8), colors.tobytes())
 
 
+def long_lzw() -> Iterator[Vector]:
+    """LZW whose codes become wider, in either bit order; in the old one, codes widen one code later."""
+    octets = np.random.default_rng(22).bytes(900)
+    shape = {"columns": 30, "rows": 30}
+    text = "LZW with codes of 9, 10 and 11 bits"
+    yield Vector("stream-lzw-wide", text, {"compression": 5, **shape}, encode(octets, 5), octets)
+    number, place = 256, 9
+    for count, octet in enumerate(octets):  # no strings: every code but the first makes an entry of the table
+        number |= octet << place
+        place += 9 if 257 + count < 512 else 10 if 257 + count < 1024 else 11
+    number |= 257 << place  # the end
+    encoded = number.to_bytes(place // 8 + 2, "little")
+    assert imagecodecs.lzw_decode(encoded)[: len(octets)] == octets
+    text = "LZW as before TIFF 6, with codes of 9, 10 and 11 bits"
+    yield Vector("stream-lzw-old-order-wide", text, {"compression": 5, **shape}, encoded, octets)
+
+
+def sound_or_not() -> Iterator[Vector]:
+    """Deflate that is no exact zlib stream, but decodes."""
+    image = picture("u1", 1)
+    encoded = encode(image.tobytes(), 8)
+    yield Vector("stream-deflate-behind", "bytes behind the stream", config(8), encoded + b"behind", image.tobytes())
+    yield Vector("stream-deflate-cut", "half of the checksum is missing", config(8), encoded[:-2], image.tobytes())
+    longer = encode(image.tobytes() + b"more than a segment", 8)
+    yield Vector("stream-deflate-long", "more rows than the segment has", config(8), longer, image.tobytes())
+
+
+def parts() -> Iterator[Vector]:
+    """Samples that are easily misread: complex ones as integers, floats of 24 bits, depths that differ."""
+    values = np.random.default_rng(23).normal(size=(ROWS, COLUMNS, 2)).astype("<f4")
+    words = values.view("<u8")[..., 0]  # the lower half is the real part
+    differences = words.copy()
+    differences[:, 1:] -= words[:, :-1]
+    for order, kind in (("little", "<u8"), ("big", ">u8")):
+        configuration = config(8, bits_per_sample=64, sample_format=6, byte_order=order) | {"predictor": 2}
+        text = f"predictor 2 on complex floats of two times 32 bits, {order}-endian"
+        stored = encode(differences.astype(kind).tobytes(), 8)
+        yield Vector(f"predictor2-c8-x1-{order}", text, configuration, stored, values.tobytes())
+    # 0, -0, the least and the largest subnormal, 1, the largest, infinities, NaN
+    triples = [0, 0x800000, 1, 0xFFFF, 0x3F0000, 0x7EFFFF, 0x7F0000, 0xFF0000, 0x7F8001]
+    floats = [0, -0.0, 2.0**-78, 65535 * 2.0**-78, 1, 2.0**63 * (2 - 2**-16), np.inf, -np.inf, np.nan]
+    decoded = np.array(floats, "<f4").tobytes()
+    shape = {"columns": 9, "rows": 1}
+    for order in ("little", "big"):
+        configuration = config(1, bits_per_sample=24, sample_format=3, byte_order=order) | shape
+        raw = b"".join(triple.to_bytes(3, order) for triple in triples)  # type: ignore[arg-type]
+        yield Vector(f"packed-24-float-{order}", f"floats of 24 bits, {order}-endian", configuration, raw, decoded)
+    rng = np.random.default_rng(24)
+    pair = np.stack([rng.integers(-(2**15), 2**15, (ROWS, COLUMNS)), rng.integers(-128, 128, (ROWS, COLUMNS))], -1)
+    raw = b"".join(
+        int(a).to_bytes(2, "big", signed=True) + int(b).to_bytes(1, signed=True) for a, b in pair.reshape(-1, 2)
+    )
+    configuration = config(1, samples=2, bits_per_sample=[16, 8], sample_format=2, byte_order="big")
+    text = "signed samples of 16 and of 8 bits, which widen to 16, big-endian"
+    yield Vector("unequal-16-8-signed-big", text, configuration, raw, pair.astype("<i2").tobytes())
+    colors = rng.integers(0, [32, 64, 32], (ROWS, COLUMNS, 3))
+    raw = (colors @ [2048, 32, 1]).astype("<u2").tobytes()
+    decoded = (colors * [33, 65, 33] // [4, 16, 4]).astype("u1").tobytes()
+    text = "words of 5, 6 and 5 bits, which are stretched to 8"
+    yield Vector("unequal-5-6-5", text, config(1, samples=3, bits_per_sample=[5, 6, 5]), raw, decoded)
+
+
+def short_blocks() -> Iterator[Vector]:
+    """A last strip of subsampled YCbCr, which ends inside a row of blocks."""
+    rng = np.random.default_rng(25)
+    luma = rng.integers(0, 256, (4, 14), "u1")
+    chroma = rng.integers(0, 256, (2, 7, 2), "u1")
+    raw = b"".join(
+        luma[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].tobytes() + chroma[y, x].tobytes() for y, x in np.ndindex(2, 7)
+    )
+    spread = chroma.repeat(2, axis=0).repeat(2, axis=1)
+    decoded = np.dstack([luma[..., None], spread])[:, :COLUMNS].tobytes().ljust(3 * ROWS * COLUMNS, b"\0")
+    configuration = config(1, last_rows=3, samples=3, photometric=6, subsampling=[2, 2])
+    text = "a last strip of 3 rows in blocks of 2 x 2 pixels: the fourth row of the blocks stays"
+    yield Vector("ycbcr-2x2-short", text, configuration, raw, decoded)
+
+
+def inks_and_chroma() -> Iterator[Vector]:
+    """Conversions to RGB of CMYK and of YCbCr without JPEG."""
+    for kind in ("u1", "u2"):
+        inks = picture(kind, 4)
+        narrow = (inks // (257 if kind == "u2" else 1)).astype(int)
+        rgb = ((255 - narrow[..., :3]) * (255 - narrow[..., 3:]) // 255).astype("u1")
+        bits = 8 * inks.itemsize
+        configuration = config(1, samples=4, bits_per_sample=bits, photometric=5, color="rgb")
+        yield Vector(
+            f"color-cmyk-{bits}",
+            f"CMYK of {bits} bits",
+            configuration,
+            inks.astype(f"<{kind}").tobytes(),
+            rgb.tobytes(),
+        )
+    codes = picture("u1", 3)
+    standard = [0.299, 0.587, 0.114, 0.0, 255.0, 128.0, 255.0, 128.0, 255.0]
+    video = [0.2125, 0.7154, 0.0721, 16.0, 235.0, 128.0, 240.0, 128.0, 240.0]
+    for name, values in (("color-ycbcr", standard), ("color-ycbcr-video", video)):
+        rgb = np.array([_rgb(code.tolist(), values) for code in codes.reshape(-1, 3)], "u1")
+        configuration = config(1, samples=3, photometric=6, color="rgb")
+        if values is video:
+            configuration |= {"ycbcr_coefficients": values[:3], "reference_black_white": values[3:]}
+        yield Vector(name, "YCbCr converted to RGB", configuration, codes.tobytes(), rgb.tobytes())
+
+
+def _rgb(code: list[int], values: list[float]) -> list[int]:
+    """Convert one pixel as the page says: luma coefficients, then black and white of Y, Cb and Cr."""
+    luma, blue, red = code
+    r, g, b, *pairs = values
+
+    def scaled(code: int, zero: int, full: int, black: float, white: float) -> int:
+        return int((code - zero - int(black - zero)) * full / (white - black))
+
+    def times(factor: float, value: int) -> Fraction:
+        return Fraction(math.floor(min(factor, 2) * 65536 + 0.5), 65536) * value
+
+    y = scaled(luma, 0, 255, *pairs[0:2])
+    cb, cr = scaled(blue, 128, 127, *pairs[2:4]), scaled(red, 128, 127, *pairs[4:6])
+    half = Fraction(1, 2)
+    green = -times(r * (2 - 2 * r) / g, cr) - times(b * (2 - 2 * b) / g, cb)
+    sums = (times(2 - 2 * r, cr), green, times(2 - 2 * b, cb))
+    return [min(max(y + math.floor(part + half), 0), 255) for part in sums]
+
+
+def scanners() -> Iterator[Vector]:
+    """NeXT and ThunderScan: each kind of row, each operation."""
+    rng = np.random.default_rng(26)
+    values = rng.integers(0, 4, (3, COLUMNS))
+    packed = [
+        sum(int(value) << 6 - 2 * i for i, value in enumerate(values[0, at : at + 4])) for at in range(0, COLUMNS, 4)
+    ]
+    values[1] = [3, 3, 3, 3, 0, 1, 2, 3, 3, 3, 3, 3, 3]
+    values[2] = [2] * 5 + [0] * 7 + [1]
+    encoded = bytes([0, *packed, 0x40, 0, 1, 0, 1, 0b00011011, 0x80 | 5, 7, 0x40 | 1])
+    configuration = {"compression": 32766, "columns": COLUMNS, "rows": 3, "bits_per_sample": 2}
+    text = "NeXT: a row as it is, one with a span, one of runs"
+    yield Vector("image-next", text, configuration, encoded, values.astype("u1").tobytes())
+    operations = [0xC0 | 15, 3, 0x40 | 0b011101, 0x40 | 0b101110, 0x80 | 0b011101, 0x80 | 0b100001, 0xC0 | 4]
+    rows = [15, 15, 15, 15, 0, 15, 0, 15, 2, 15, 0, 4, *[0] * 5, *[9] * 7]
+    operations += [5, 0xC0 | 9, 6]
+    configuration = {"compression": 32809, "columns": 12, "rows": 2, "bits_per_sample": 4}
+    text = "ThunderScan: a value, a run, differences of 2 and of 3 bits, codes that are skipped"
+    yield Vector("image-thunderscan", text, configuration, bytes(operations), bytes(rows))
+
+
+def logarithms() -> Iterator[Vector]:
+    """PixarLog, SGI LogL and LogLuv: codes that are known, as integers."""
+    codes = np.random.default_rng(27).integers(0, 2048, (ROWS, COLUMNS, 1))
+    differences = codes.copy()
+    differences[:, 1:] = (codes[:, 1:] - codes[:, :-1]) % 2048
+    light = np.where(codes < 250, codes / 250 * math.exp(1), np.exp(codes / 250)) * math.exp(-5)
+    decoded = np.minimum(np.floor(light.astype("f4").astype("f8") * 65535 + 0.5), 65535).astype("<u2").tobytes()
+    for order, kind in (("little", "<u2"), ("big", ">u2")):
+        configuration = config(32909, bits_per_sample=16, byte_order=order)
+        stored = encode(differences.astype(kind).tobytes(), 8)
+        yield Vector(f"image-pixarlog-{order}", f"PixarLog, {order}-endian", configuration, stored, decoded)
+    runs = bytes([3, 64, 65, 66, 136, 77, 131, 9, 8, *range(8)])  # 3 bytes, 10 times 77; 5 times 9, 8 bytes
+    high, low = [64, 65, 66] + [77] * 10, [9] * 5 + list(range(8))
+    levels = np.array([a << 8 | b for a, b in zip(high, low, strict=True)], "<u2")
+    configuration = {"compression": 34676, "columns": COLUMNS, "rows": 1, "bits_per_sample": 16, "sample_format": 2}
+    text = "SGI LogL of 16 bits: two planes of runs"
+    yield Vector("image-sgilog-logl", text, configuration | {"photometric": 32844}, runs, levels.tobytes())
+    planes = runs + bytes([139, 94, 139, 213])  # the same L16, u and v everywhere
+    uv = [math.floor((code + 0.5) / 410 * 32768) for code in (94, 213)]
+    samples = b"".join(np.array([level, *uv], "<u2").tobytes() for level in levels)
+    fields = {"samples": 3, "photometric": 32845}
+    text = "SGI LogLuv of 32 bits to integers: four planes of runs"
+    yield Vector("image-sgilog-luv", text, configuration | fields, planes, samples)
+    # 700 of luminance, some of chromaticity: the second square of the second row, and a code beyond the last
+    pixels = [700 << 14 | 5, 700 << 14 | 16300]
+    places = [(0.243779 + 1.5 * 0.0035, 0.016940 + 1.5 * 0.0035), (0.210526316, 0.473684211)]
+    words = [
+        word
+        for pixel, place in zip(pixels, places, strict=True)
+        for word in ((pixel >> 12 & 0xFFD) + 13314, *(math.floor(value * 32768) for value in place))
+    ]
+    encoded = b"".join(pixel.to_bytes(3, "big") for pixel in pixels)
+    configuration |= {"compression": 34677, "columns": 2, **fields}
+    text = "SGI LogLuv of 24 bits to integers: a square, and a code beyond the last"
+    yield Vector("image-sgilog24", text, configuration, encoded, np.array(words, "<u2").tobytes())
+
+
 def main() -> None:
     """Write all vectors."""
     FOLDER.mkdir(exist_ok=True)
     families = [streams, horizontal, floating_point, apart, packing, padding, subsampling, old_lzw, images]
+    families += [long_lzw, sound_or_not, parts, short_blocks, inks_and_chroma, scanners, logarithms]
     for family in families:
         for vector in family():
             vector.write()
