@@ -26,13 +26,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def node(references: Path, name: str) -> subprocess.CompletedProcess[str]:
-    command = ["node", str(ROOT / "tests" / "read_references.mjs"), str(PACKAGES), str(references), name]
+def node(references: Path, name: str, *codecs: str) -> subprocess.CompletedProcess[str]:
+    command = ["node", str(ROOT / "tests" / "read_references.mjs"), str(PACKAGES), str(references), name, *codecs]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def read(references: Path, name: str) -> Any:
-    done = node(references, name)
+def read(references: Path, name: str, *codecs: str) -> Any:
+    done = node(references, name, *codecs)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     return np.frombuffer(base64.b64decode(found["samples"]), found["dtype"]).reshape(found["shape"])
