@@ -160,6 +160,23 @@ def test_found_as_by_a_search(session: icechunk.Session, header: FileHeader) -> 
     assert all(again.has_keys(name) for name in KEYS)  # those that were missing have been added
 
 
+@pytest.mark.parametrize("scale", [1, 10, 5000])
+def test_boxes_that_overlap_are_found_on_a_coarse_grid(scale: int) -> None:
+    random_ = np.random.default_rng(scale)
+    for count in (0, 1, 400):
+        corners = random_.integers(-100 * scale, 100 * scale, (2, count))
+        boxes = np.concatenate([corners, random_.integers(1, 20 * scale, (2, count))])
+        tops, lefts = random_.integers(-120 * scale, 120 * scale, (2, 9))
+        areas = np.stack([tops, lefts, *(end + random_.integers(1, 9 * scale, 9) for end in (tops, lefts))], axis=1)
+        found = known._touching(boxes, areas)
+        ends = boxes[:2] + boxes[2:]
+        overlapping = np.zeros(count, bool)
+        for top, left, bottom, right in areas:
+            overlapping |= (boxes[0] < bottom) & (top < ends[0]) & (boxes[1] < right) & (left < ends[1])
+        assert np.array_equal(found & overlapping, overlapping)
+        assert np.count_nonzero(found) <= np.count_nonzero(overlapping) + count // 8
+
+
 def test_an_append_of_new_files_reads_no_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_archive(tmp_path / "archive", 3)
     publish([tmp_path / "archive"], tmp_path / "cube")

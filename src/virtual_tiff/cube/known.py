@@ -32,6 +32,9 @@ from virtual_tiff.cube.header import FileHeader
 _TABLE: Final = 1 << 16
 """Values of the lowest bits of keys, by which most rows are left out of a search."""
 
+_CELLS: Final = 256
+"""Rows and columns of the coarse grid on which places are compared first."""
+
 _BLOCK: Final = 1 << 16
 """Keys that are searched at once: what that takes stays in the cache of the processor."""
 
@@ -193,11 +196,8 @@ class Rows:
             return {}
         numbers = self._near(PLACE_KEY, {place.key for place in places.values()})
         boxes = self._boxes(numbers)
-        tops, lefts, bottoms, rights = (
-            np.array(ends) for ends in zip(*(_ends(place.box) for place in places.values()), strict=True)
-        )
-        around = _overlap(boxes, (int(tops.min()), int(lefts.min()), int(bottoms.max()), int(rights.max())))
-        numbers, boxes = numbers[around], boxes[:, around]
+        close = _touching(boxes, np.array([_ends(place.box) for place in places.values()], np.int64))
+        numbers, boxes = numbers[close], boxes[:, close]
         found = {}
         for url, place in places.items():
             rows = [self._row(number) for number in numbers[_overlap(boxes, _ends(place.box))].tolist()]
@@ -312,3 +312,29 @@ def _overlap(boxes: npt.NDArray[np.int64], area: Box) -> npt.NDArray[np.bool_]:
         (top < area[2]) & (area[0] < top + height) & (left < area[3]) & (area[1] < left + width)
     )
     return inside
+
+
+def _touching(boxes: npt.NDArray[np.int64], areas: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which boxes may overlap with one of many areas, given by their ends: those that share a cell of a coarse grid.
+
+    The number of areas does not matter: the cells that they touch are summed up from the corner of the grid, and the
+    sums at the four corners of a box tell whether it has any.
+    """
+    low, high = areas[:, :2].min(axis=0), areas[:, 2:].max(axis=0)
+    size = -(-(high - low) // _CELLS)
+    touched = np.zeros((_CELLS, _CELLS), np.bool_)
+    for first, last in zip((areas[:, :2] - low) // size, (areas[:, 2:] - 1 - low) // size, strict=True):
+        touched[first[0] : last[0] + 1, first[1] : last[1] + 1] = True
+    sums = np.zeros((_CELLS + 1, _CELLS + 1), np.int64)
+    sums[1:, 1:] = touched.cumsum(axis=0).cumsum(axis=1)
+    near = np.flatnonzero(_overlap(boxes, (*low.tolist(), *high.tolist())))
+    top, left, height, width = boxes[:, near]
+    ends = []
+    for axis, (begin, length) in enumerate(((top, height), (left, width))):
+        first = np.clip((begin - low[axis]) // size[axis], 0, _CELLS - 1)
+        ends.append((first, np.clip((begin + length - 1 - low[axis]) // size[axis], 0, _CELLS - 1) + 1))
+    (rows, rows_end), (columns, columns_end) = ends
+    inside = sums[rows_end, columns_end] - sums[rows, columns_end] - sums[rows_end, columns] + sums[rows, columns]
+    found = np.zeros(boxes.shape[1], np.bool_)
+    found[near[inside > 0]] = True
+    return found

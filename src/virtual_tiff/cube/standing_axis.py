@@ -219,9 +219,11 @@ class StandingAxis:
         return not self.named and len(self) > 0 and list(Axis.of(self.name, self.names()).values) == self.names()
 
     def _late_texts(self, new: list[str]) -> list[bool]:
-        if self.named or not self._is_ordered():
+        if self.named:
             return [False] * len(new)
         known = set(self.names())
+        if known.issuperset(new) or not self._is_ordered():
+            return [False] * len(new)
         last = self.names()[-1]
         behind = [str(value) for value in Axis.of(self.name, [last, *new]).values]
         place = {value: position for position, value in enumerate(behind)}
