@@ -7,11 +7,14 @@ export function colorConversion(config) {
   const { color, photometric, samples, bits, sampleFormat } = config;
   if (color === undefined) return undefined;
   const unsigned = sampleFormat === 1;
+  const whole = bits === 8 || bits === 16;
   if (photometric === 3 && samples === 1 && unsigned && bits <= 16) return palette(config);
-  if (photometric === 5 && samples === 4 && unsigned && (bits === 8 || bits === 16)) return (bytes) => cmyk(words(bytes, bits), bits);
-  if (photometric === 6 && samples === 3 && unsigned && bits === 8) return JPEG.has(config.compression) ? (bytes) => bytes : ycbcr(config);
-  if ((photometric === 8 || photometric === 9) && samples === 3 && sampleFormat <= 2 && (bits === 8 || bits === 16)) return lab(config);
-  throw refused(`color rgb of photometric ${photometric}, ${samples} samples of ${bits} bits, sample_format ${sampleFormat}`);
+  if (photometric === 5 && samples === 4 && unsigned && whole) return (bytes) => cmyk(words(bytes, bits), bits);
+  if (photometric === 6 && samples === 3 && unsigned && bits === 8) {
+    return JPEG.has(config.compression) ? (bytes) => bytes : ycbcr(config);
+  }
+  if ((photometric === 8 || photometric === 9) && samples === 3 && sampleFormat <= 2 && whole) return lab(config);
+  throw refused(`color rgb of photometric ${photometric}, ${samples} samples of ${bits} bits, format ${sampleFormat}`);
 }
 
 function words(bytes, bits) {
@@ -41,7 +44,9 @@ function cmyk(values, bits) {
   const narrow = (value) => (bits === 16 ? Math.floor(value / 257) : value);
   for (let at = 0; at < pixels; at++) {
     const black = 255 - narrow(values[4 * at + 3]);
-    for (let band = 0; band < 3; band++) output[3 * at + band] = Math.floor(((255 - narrow(values[4 * at + band])) * black) / 255);
+    for (let band = 0; band < 3; band++) {
+      output[3 * at + band] = Math.floor(((255 - narrow(values[4 * at + band])) * black) / 255);
+    }
   }
   return output;
 }
@@ -50,11 +55,13 @@ function ycbcr({ coefficients = [0.299, 0.587, 0.114], blackWhite = [0, 255, 128
   const [r, g, b] = coefficients;
   const fixed = (factor) => Math.floor(Math.max(0, Math.min(factor, 2)) * 65536 + 0.5) / 65536;
   if (g <= 0) throw refused(`ycbcr_coefficients ${coefficients}`);
-  for (const at of [0, 2, 4]) if (blackWhite[at] === blackWhite[at + 1]) throw refused(`reference_black_white ${blackWhite}`);
+  const flat = [0, 2, 4].some((at) => blackWhite[at] === blackWhite[at + 1]);
+  if (flat) throw refused(`reference_black_white ${blackWhite}`);
   const luma = codeToValue(0, 255, blackWhite[0], blackWhite[1]);
   const blues = codeToValue(128, 127, blackWhite[2], blackWhite[3]);
   const reds = codeToValue(128, 127, blackWhite[4], blackWhite[5]);
-  const factors = { r: fixed(2 - 2 * r), b: fixed(2 - 2 * b), gr: fixed((r * (2 - 2 * r)) / g), gb: fixed((b * (2 - 2 * b)) / g) };
+  const [red, blue] = [2 - 2 * r, 2 - 2 * b];
+  const factors = { r: fixed(red), b: fixed(blue), gr: fixed((r * red) / g), gb: fixed((b * blue) / g) };
   const round = (value) => Math.floor(value + 0.5);
   return (bytes) => {
     const output = new Uint8ClampedArray(bytes.length);

@@ -1,7 +1,8 @@
 // Step 4 of the page: the samples of whole rows, in their file's depth and byte order, to whole little-endian bytes.
 import { refused } from "./errors.mjs";
 
-if (new Uint8Array(Uint16Array.of(1).buffer)[0] !== 1) throw new Error("virtual_tiff.segment needs a little-endian machine");
+const LITTLE = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+if (!LITTLE) throw new Error("virtual_tiff.segment needs a little-endian machine");
 
 /** Bytes of a sample of the output, and of one of its parts (a complex sample has two). */
 export function outputType(bits, sampleFormat) {
@@ -54,9 +55,11 @@ export function unpack(bytes, rows, byteOrder, config) {
   const { columns, samples, bits, depths, sampleFormat } = config;
   const count = rows * columns * samples;
   const little = byteOrder === "little";
-  if (depths !== undefined) return config.packed565 ? unpack565(bytes, count / 3) : unpackUnequal(bytes, count, little, config);
+  if (config.packed565) return unpack565(bytes, count / 3);
+  if (depths !== undefined) return unpackUnequal(bytes, count, little, config);
   const { size, part } = outputType(bits, sampleFormat);
-  if (bits === 24) return sampleFormat === 3 ? unpackFloats24(bytes, count, little) : unpackIntegers24(bytes, count, little, config);
+  if (bits === 24 && sampleFormat === 3) return unpackFloats24(bytes, count, little);
+  if (bits === 24) return unpackIntegers24(bytes, count, little, config);
   if (bits % 8 !== 0) return unpackBits(bytes, rows, size, config);
   if (bits === 8 * size) {
     if (!little) swapBytes(bytes, part);

@@ -37,7 +37,9 @@ export class SegmentCodec {
     const { decompressor, compression } = this.config;
     this.convert = colorConversion(this.config);
     this.decompress = STREAMS[decompressor] ?? IMAGES[decompressor]?.(this.config) ?? decompressors[decompressor];
-    if (this.decompress === undefined) throw missing(`no decompressor "${decompressor}", which compression ${compression} needs`);
+    if (this.decompress === undefined) {
+      throw missing(`no decompressor "${decompressor}", which compression ${compression} needs`);
+    }
   }
 
   encode() {
@@ -46,6 +48,7 @@ export class SegmentCodec {
 
   /** The samples of one full segment, little-endian, from the bytes of the file. */
   async decode(bytes) {
+    if (!(bytes instanceof Uint8Array)) throw new TypeError("a segment is a Uint8Array");
     if (bytes.length === 0) throw short("a segment of no bytes");
     const { config } = this;
     const held = config.stream ? await this.readStream(bytes) : await this.readImage(bytes);
@@ -65,7 +68,7 @@ export class SegmentCodec {
     const whole = Math.min(Math.floor(found.length / rowBytes), units);
     if (whole !== units && whole !== lastUnits) throw short(`${whole} rows of ${units} in the stream`);
     if (compression === 1 && whole < units && found.length % rowBytes !== 0) throw short("a row that is not whole");
-    const stream = found.slice(0, whole * rowBytes);
+    const stream = new Uint8Array(found.subarray(0, whole * rowBytes)); // a copy, as what follows works in place
     if (predictor !== 1) unpredict(stream, config);
     const order = predictor === 1 ? config.byteOrder : "little";
     return config.subsampled ? unpackBlocks(stream, whole, order, config) : unpack(stream, whole, order, config);
@@ -79,15 +82,19 @@ export class SegmentCodec {
     // images that state their height may hold more rows than a short strip needs
     const enough = whole >= rows || whole === lastRows || (sized && whole > lastRows);
     if (!enough) throw short(`${whole} rows of ${rows} in the image`);
-    return found.slice(0, Math.min(whole, rows) * columns * samples * size);
+    return new Uint8Array(found.subarray(0, Math.min(whole, rows) * columns * samples * size));
   }
 
   async run(bytes, expected) {
+    const name = `decompressor "${this.config.decompressor}"`;
+    let found;
     try {
-      return await this.decompress(bytes, expected);
+      found = await this.decompress(bytes, expected);
     } catch (error) {
       if (error instanceof SegmentError) throw error;
-      throw corrupt(`decompressor "${this.config.decompressor}": ${error?.message ?? error}`);
+      throw corrupt(`${name}: ${error?.message ?? error}`);
     }
+    if (!(found instanceof Uint8Array)) throw new TypeError(`${name} gave no Uint8Array`);
+    return found;
   }
 }

@@ -101,15 +101,18 @@ function planes(input, at, codes, count) {
 
 function triplets(input, at, codes) {
   if (at + 3 * codes.length > input.length) return undefined;
-  for (let place = 0; place < codes.length; place++, at += 3) codes[place] = (input[at] << 16) | (input[at + 1] << 8) | input[at + 2];
+  for (let place = 0; place < codes.length; place++, at += 3) {
+    codes[place] = (input[at] << 16) | (input[at + 1] << 8) | input[at + 2];
+  }
   return at;
 }
 
 export function sgiLog({ compression, photometric, columns, rows, samples, bits, sampleFormat, fillOrder }) {
-  const kind = photometric === 32844 && samples === 1 ? "LogL" : photometric === 32845 && samples === 3 ? "LogLuv" : undefined;
+  const kind = { "32844 1": "LogL", "32845 3": "LogLuv" }[`${photometric} ${samples}`];
   const output = OUTPUTS[kind]?.[`${bits} ${sampleFormat}`];
   if (output === undefined || (compression === 34677 && kind === "LogL")) {
-    throw refused(`compression ${compression} of photometric ${photometric}, ${samples} samples of ${bits} bits, sample_format ${sampleFormat}`);
+    const found = `photometric ${photometric}, ${samples} samples of ${bits} bits, sample_format ${sampleFormat}`;
+    throw refused(`compression ${compression} of ${found}`);
   }
   if (fillOrder !== 1) throw refused(`compression ${compression} with fill_order ${fillOrder}`);
   const [Words, samplesOf] = output;
