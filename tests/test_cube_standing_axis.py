@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.core.buffer.cpu import Buffer
 from zarr.core.sync import sync
@@ -58,6 +58,7 @@ def chunks_read(store: LoggingStore[Any]) -> int:
     return store.counter["get"]
 
 
+@settings(deadline=None)
 @given(VALUES, st.sampled_from([None, 1, 2, 5, 100]))
 def test_growth_keeps_old_values_and_order(values: tuple[list[AxisValue], list[AxisValue]], rows: int | None) -> None:
     old, new = values
@@ -76,6 +77,7 @@ def test_growth_keeps_old_values_and_order(values: tuple[list[AxisValue], list[A
     assert late == sum(where[value] < last for value in new if value not in set(old))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1), st.lists(st.integers(0, 20)), st.sampled_from([None, 1, 3]))
 def test_names_of_files_go_to_the_end(old: list[int], new: list[int], rows: int | None) -> None:
     before, after = ([f"{number}.tif" for number in numbers] for numbers in (old, new))
@@ -94,6 +96,7 @@ def test_names_of_files_go_to_the_end(old: list[int], new: list[int], rows: int 
         assert (axis.late(after), axis.first_name()) == (0, known[0])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1), st.integers(0, 50))
 def test_late_arrivals_are_inserted_in_order(values: list[int], value: int) -> None:
     axis = standing(Axis.of("n", values))
