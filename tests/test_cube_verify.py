@@ -23,7 +23,7 @@ from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.sample import sample_ranges
 from virtual_tiff.cube.scan import scan
 from virtual_tiff.cube.verify import Verification, verify
-from virtual_tiff.errors import ConformError, TargetError, UsageError
+from virtual_tiff.errors import TargetError, UsageError
 
 COUNT = 4
 
@@ -225,10 +225,15 @@ def test_a_missing_source_is_told(archive: Archive) -> None:
     assert [(one["url"], one["state"]) for one in told["sources"]] == [(archive.urls[3], "missing")]
 
 
-def test_a_changed_source_that_does_not_fit_is_refused_and_nothing_written(archive: Archive) -> None:
+def test_a_changed_source_that_does_not_fit_is_told_and_the_others_are_fixed(archive: Archive) -> None:
     archive.make(1, 5, LONG_AGO + 1000, shape=(1, 50, 60))
-    with pytest.raises(ConformError):
-        verify(archive.cube, fix=True)
+    found = verify(archive.cube, fix=True)
+    assert (found.fixed, found.snapshots, found.exit_code) == ((), (), 1)
+    assert "[conform]" in found.failed[archive.urls[1]]
+    assert archive.states(verify(archive.cube)) == ["same", "changed", "same", "same"]
+    archive.make(2, 6, LONG_AGO + 1000)
+    found = verify(archive.cube, fix=True)
+    assert (found.fixed, list(found.failed), found.exit_code) == ((archive.urls[2],), [archive.urls[1]], 1)
     assert archive.states(verify(archive.cube)) == ["same", "changed", "same", "same"]
 
 

@@ -36,7 +36,7 @@ from virtual_tiff.cube.sources import UNKNOWN_SIZE, UNKNOWN_TIME, ledger_column,
 from virtual_tiff.cube.stages import OnStage, tell_stage
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
 from virtual_tiff.cube.target import open_existing, translated, writing
-from virtual_tiff.errors import SourceError, TargetError, UsageError
+from virtual_tiff.errors import SourceError, TargetError, UsageError, VirtualTiffError
 from virtual_tiff.tiff.source import Source
 
 type State = Literal["same", "touched", "changed", "missing", "unreachable"]
@@ -159,8 +159,8 @@ def verify(
         Read so many random chunks through the cube, and from their files by our decoder and by GDAL (where rasterio
         is installed), and compare: different ones, of as many files as possible, of all levels and masks.
     fix
-        Read the headers of changed sources again, and write their references in new snapshots. A file that no
-        longer fits the cube is refused.
+        Read the headers of changed sources again, and write their references in new snapshots. Files that cannot be
+        read or no longer fit the cube stay as they are; ``failed`` of the result says why.
     accept
         Do so for touched sources, whose bytes are the same: readers accept them again.
     concurrency
@@ -179,8 +179,6 @@ def verify(
     TargetError
         ``target-missing``, ``target-not-a-cube``; with `fix` and `accept`, what
         :func:`virtual_tiff.cube.append.append` raises.
-    ConformError
-        ``conform`` when a changed file does not fit the cube any more; nothing is written then.
     UsageError
         ``usage`` for a ledger with `pixels`, `fix` or `accept`: those need a cube.
     """
@@ -350,7 +348,7 @@ async def _digest_now(place: Location, answer: Head) -> str | None:
 def _write_again(
     place: Location, group: str, urls: Sequence[str], concurrency: int
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Read sources again and write their references; returns the snapshots, and why some could not be read."""
+    """Read sources again and write their references; returns the snapshots, and why some cannot be."""
     if not urls:
         return (), {}
     failed: dict[str, str] = {}
@@ -358,15 +356,21 @@ def _write_again(
     def note(failure: Any) -> None:
         failed[failure.place.url] = str(failure.error)
 
-    done = append(
-        urls,
-        _target(place),
-        group=group,
-        on_error="skip",
-        concurrency=concurrency,
-        on_failure=note,
-        message=f"Verify: {len(urls)} source{'s' * (len(urls) > 1)} read again",
-    )
+    try:
+        done = append(
+            urls,
+            _target(place),
+            group=group,
+            on_error="skip",
+            on_misfit="skip",
+            concurrency=concurrency,
+            on_failure=note,
+            message=f"Verify: {len(urls)} source{'s' * (len(urls) > 1)} read again",
+        )
+    except VirtualTiffError:
+        if failed.keys() != set(urls):
+            raise
+        return (), failed
     rest = [url for url in urls if url not in failed and url not in done.replaced]
     return (*done.snapshots, *_note_times(place, group, rest, concurrency)), failed
 
