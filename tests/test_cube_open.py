@@ -103,6 +103,20 @@ def test_the_finest_level_is_opened_by_default_and_groups_are_told(tmp_path: Pat
     assert open_cube(tmp_path / "zones", group="utm34n_10m").sizes["x"] == 128
 
 
+def test_groups_that_are_there_are_named_where_one_is_not(cube: Path, archive: Path) -> None:
+    with pytest.raises(TargetError, match="no group utm99n .*Open it without a group"):
+        open_cube(cube, group="utm99n")
+    for name in ("north", "south"):
+        publish([archive], cube, into=True, group=name)
+    with pytest.raises(TargetError, match="no group utm99n .*It has 'north', 'south'"):
+        open_cube(cube, group="utm99n")
+
+
+def test_a_file_is_no_repository(archive: Path) -> None:
+    with pytest.raises(TargetError, match=r"a file is there \[target-not-a-cube\]"):
+        open_cube(archive / "s0.tif")
+
+
 @pytest.fixture
 def cube_on_s3(bucket: Bucket, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
     """A proxy before the sources of ``tmp_path / "cube"``, to which the environment leads; it refuses nothing yet."""

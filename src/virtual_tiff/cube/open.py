@@ -128,6 +128,8 @@ def open_cube(
 async def _array_group(store: PatientStore, group: str, place: Location) -> str:
     """The group itself, or the finest level below it where it has overviews."""
     there = [key async for key in store.list_dir(group)]
+    if group and not there:
+        raise await _no_group(store, group, place)
     if "0" in there:
         return f"{group}/0".lstrip("/")
     below = sorted(key for key in there if not key.startswith("_") and key != "zarr.json")
@@ -140,6 +142,17 @@ async def _array_group(store: PatientStore, group: str, place: Location) -> str:
     found = f"/{group} holds no arrays, but groups"
     hint = f"Name one: group={' or '.join(repr(f'{group}/{key}'.lstrip('/')) for key in below[:_MAX_NAMES])}."
     raise TargetError(found, feature="target-not-a-cube", url=place.url, hint=hint)
+
+
+async def _no_group(store: PatientStore, group: str, place: Location) -> TargetError:
+    """The error for a group that is not there, which names those that are."""
+    top = sorted([key async for key in store.list_dir("") if not key.startswith("_") and key != "zarr.json"])
+    found = [await store.get(f"{key}/zarr.json", default_buffer_prototype()) for key in top]
+    read = zip(top, found, strict=True)
+    groups = [key for key, one in read if one is not None and json.loads(one.to_bytes())["node_type"] == "group"]
+    more = f" and {len(groups) - _MAX_NAMES} more" if len(groups) > _MAX_NAMES else ""
+    hint = f"It has {', '.join(map(repr, groups[:_MAX_NAMES]))}{more}." if groups else "Open it without a group."
+    return TargetError(f"the repository has no group {group}", feature="target-not-a-cube", url=place.url, hint=hint)
 
 
 async def _ledger_group(store: PatientStore, group: str) -> str:

@@ -289,6 +289,9 @@ def translated(place: Location, *, conflicts: bool = True) -> Iterator[None]:
     except icechunk.IcechunkError as error:
         if isinstance(error, icechunk.ConflictError) and not conflicts:
             raise
+        if place.local is not None and place.local.is_file():
+            hint = "Name the folder of a repository."
+            raise TargetError("a file is there", feature="target-not-a-cube", url=place.url, hint=hint) from error
         raise translate_icechunk(error, place.url) from error
 
 
