@@ -104,11 +104,11 @@ def test_the_finest_level_is_opened_by_default_and_groups_are_told(tmp_path: Pat
 
 
 def test_groups_that_are_there_are_named_where_one_is_not(cube: Path, archive: Path) -> None:
-    with pytest.raises(TargetError, match="no group utm99n .*Open it without a group"):
+    with pytest.raises(TargetError, match=r"no group utm99n .*Open it without a group"):
         open_cube(cube, group="utm99n")
     for name in ("north", "south"):
         publish([archive], cube, into=True, group=name)
-    with pytest.raises(TargetError, match="no group utm99n .*It has 'north', 'south'"):
+    with pytest.raises(TargetError, match=r"no group utm99n .*It has 'north', 'south'"):
         open_cube(cube, group="utm99n")
 
 
