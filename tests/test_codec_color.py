@@ -110,6 +110,16 @@ def test_ycbcr_but_not_that_of_jpeg() -> None:
     np.testing.assert_array_equal(to_rgb(samples, config(YCBCR, 3, compression=7)), samples)
 
 
+@pytest.mark.parametrize("compression", [7, 33007, 34892])
+def test_ycbcr_of_jpeg_is_converted_once(compression: int) -> None:
+    image = np.full((SIDE, SIDE, 3), (200, 50, 10), np.uint8)
+    stream = imagecodecs.jpeg8_encode(image, level=95)
+    what = config(YCBCR, 3, compression=compression)
+    found = decode_segment(stream, what).reshape(image.shape)
+    np.testing.assert_allclose(found.astype(int), imagecodecs.jpeg8_decode(stream), atol=1)
+    np.testing.assert_allclose(found.astype(int), image, atol=2)
+
+
 def test_through_the_codec() -> None:
     inks = smooth(SIDE, SIDE, 4)
     what = config(CMYK, 4)

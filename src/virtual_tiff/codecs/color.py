@@ -22,6 +22,8 @@ _Floats = npt.NDArray[np.floating[Any]]
 
 PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 3, 5, 6, 8, 9
 
+_JPEG: Final = frozenset({6, 7, 33007, 34892})  # whose kernels give RGB for YCbCr
+
 _SAMPLES: Final = {PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
 _D50: Final = (0.345742, 0.358560)  # x, y of the white point when the tag is absent
 
@@ -80,7 +82,7 @@ def to_rgb(samples: npt.NDArray[np.generic], config: SegmentConfig) -> npt.NDArr
         return _cmyk_to_rgb(samples)
     if photometric == YCBCR:
         stored = samples.astype(np.uint8, copy=False)
-        if config.compression in (6, 7):
+        if config.compression in _JPEG:
             return stored
         return ycbcr.to_rgb(stored, config.ycbcr_coefficients, config.reference_black_white)
     return _lab_to_rgb(samples, config)
