@@ -11,7 +11,8 @@ export const IMAGES = {
   ...{ 34933: "png", 22610: "jpegxr", 34934: "jpegxr", 34887: "lerc" },
   ...{ 32766: "next", 32809: "thunderscan", 32909: "pixarlog", 34676: "sgilog", 34677: "sgilog24" },
 };
-const UNSIZED = new Set([32766, 32809, 32909, 34676, 34677]); // images that do not state their own height
+// images that must have the rows of a segment, full or short; others may have more
+const EXACT = new Set([32766, 32809, 32909, 34676, 34677, 34887, 50001, 50002, 52546, 22610, 34934]);
 const PREDICTED = new Set([5, 8, 32946, 34925, 50000]);
 export const JPEG = new Set([6, 7, 33007, 34892]);
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
@@ -85,7 +86,7 @@ export function parse(configuration) {
     ...{ subsampling: fields.subsampling, color: fields.color, colorMap: fields.color_map, configuration },
     ...{ coefficients: fields.ycbcr_coefficients, blackWhite: fields.reference_black_white, whitePoint: fields.white_point },
     stream: compression in STREAMS,
-    sized: compression in IMAGES && !UNSIZED.has(compression),
+    exact: EXACT.has(compression),
     decompressor: STREAMS[compression] ?? IMAGES[compression],
   };
   Object.assign(config, readDepths(fields));

@@ -62,12 +62,12 @@ export class SegmentCodec {
 
   async readStream(bytes) {
     const { config } = this;
-    const { rowBytes, units, lastUnits, compression, predictor, fillOrder } = config;
+    const { rowBytes, units, lastUnits, predictor, fillOrder } = config;
     const length = units * rowBytes;
     const found = await this.run(fillOrder === 2 ? reverseBits(bytes) : bytes, length);
     const whole = Math.min(Math.floor(found.length / rowBytes), units);
     if (whole !== units && whole !== lastUnits) throw short(`${whole} rows of ${units} in the stream`);
-    if (compression === 1 && whole < units && found.length % rowBytes !== 0) throw short("a row that is not whole");
+    if (whole < units && found.length % rowBytes !== 0) throw short("a row that is not whole");
     const stream = new Uint8Array(found.subarray(0, whole * rowBytes)); // a copy, as what follows works in place
     if (predictor !== 1) unpredict(stream, config);
     const order = predictor === 1 ? config.byteOrder : "little";
@@ -75,13 +75,12 @@ export class SegmentCodec {
   }
 
   async readImage(bytes) {
-    const { rows, lastRows, columns, samples, size, sized } = this.config;
+    const { rows, lastRows, columns, samples, size, exact } = this.config;
     const found = await this.run(bytes, this.config.configuration);
     const whole = found.length / (columns * samples * size);
     if (!Number.isInteger(whole)) throw corrupt(`an image of ${found.length} bytes`);
-    // images that state their height may hold more rows than a short strip needs
-    const enough = whole >= rows || whole === lastRows || (sized && whole > lastRows);
-    if (!enough) throw short(`${whole} rows of ${rows} in the image`);
+    const fits = exact ? whole === rows || whole === lastRows : whole >= (lastRows ?? rows);
+    if (!fits) throw short(`${whole} rows of ${rows} in the image`);
     return new Uint8Array(found.subarray(0, Math.min(whole, rows) * columns * samples * size));
   }
 

@@ -107,6 +107,17 @@ def test_segments_that_do_not_decode_are_errors(tmp_path: Path) -> None:
     assert found == {f"{name}-{kind}": code for name in vectors for kind, code in codes.items()}
 
 
+def test_a_short_strip_ends_with_its_last_row(tmp_path: Path) -> None:
+    for octets in (16, 19, 24, 32):
+        configuration = {"compression": 32773, "columns": 8, "rows": 4, "last_rows": 2}
+        encoded = base64.b64encode(bytes([octets - 1]) + bytes(range(octets))).decode()
+        (tmp_path / f"{octets}.json").write_text(json.dumps({"configuration": configuration, "encoded": encoded}))
+    found = decode(tmp_path)
+    assert found["16"] == {"decoded": base64.b64encode(bytes(range(16)) + bytes(16)).decode()}
+    assert found["32"] == {"decoded": base64.b64encode(bytes(range(32))).decode()}
+    assert found["19"]["refused"] == found["24"]["refused"] == "short-segment"
+
+
 def test_the_readme_names_every_decompressor() -> None:
     text = README.read_text()
     assert [name for name in MISSING.values() if f"`{name}`" not in text] == []
