@@ -264,10 +264,6 @@ def padding() -> Iterator[Vector]:
         decoded = image[:rows].tobytes().ljust(ROWS * COLUMNS, b"\0")
         encoded = encode(image[:rows].tobytes(), 8)
         yield Vector(f"padding-{name}", text, config(8, last_rows=2), encoded, decoded)
-    partial = image.tobytes()[: 3 * COLUMNS + 4]
-    decoded = partial[: 3 * COLUMNS].ljust(ROWS * COLUMNS, b"\0")
-    text = "the three rows of a last strip and a part of a fourth: the part becomes zeros"
-    yield Vector("padding-partial", text, config(5, last_rows=3), encode(partial, 5), decoded)
     text = "more bytes than the segment has, which are ignored"
     encoded = encode(image.tobytes() + b"more than a segment", 50000)
     yield Vector("padding-long", text, config(50000), encoded, image.tobytes())

@@ -180,24 +180,35 @@ def test_deflate_of_more_bytes_than_the_tags_say(
         tifffile.imread(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize("tile", [None, (32, 48)])
-def test_a_jpeg_stream_that_is_too_small(tile: tuple[int, int] | None, tmp_path: Path) -> None:
-    """Libtiff leaves the rest of its buffer as it was."""
+IMAGE_ENCODERS: dict[int, Callable[[Pixels], bytes]] = {
+    7: lambda image: bytes(imagecodecs.jpeg8_encode(image, level=100)),
+    34712: lambda image: bytes(imagecodecs.jpeg2k_encode(image, reversible=True, level=0)),
+    34933: lambda image: bytes(imagecodecs.png_encode(image)),
+}
+
+
+@pytest.mark.parametrize("compression", IMAGE_ENCODERS)
+@pytest.mark.parametrize(("tile", "rows"), [(None, 16), ((32, 48), 16), ((16, 48), 20)])
+def test_an_image_that_is_smaller_or_taller_than_its_segment(
+    compression: int, tile: tuple[int, int] | None, rows: int, tmp_path: Path
+) -> None:
+    """Libtiff leaves the rest of its buffer as it was, or refuses the stream."""
     cut = Recipe(
-        compression=7,
+        compression=compression,
         tile=tile,
-        encoder=lambda part: bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(part[:16, :, 0]))),
+        encoder=lambda part: IMAGE_ENCODERS[compression](np.resize(part[..., 0], (rows, part.shape[1]))),
     )
     outcome = _read(tmp_path / "a.tif", cut)
-    assert outcome.status == "refused:short-segment"
+    assert outcome.status == "refused:corrupt-segment"
     assert "segment 0 holds" in outcome.detail
 
 
-def test_a_jpeg_tile_that_ends_with_the_image_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", IMAGE_ENCODERS)
+def test_a_tile_that_ends_with_the_image_is_read(compression: int, tmp_path: Path) -> None:
     cut = Recipe(
-        compression=7,
+        compression=compression,
         tile=(32, 48),
-        encoder=lambda part: bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(part[:24, :31, 0]), level=100)),
+        encoder=lambda part: IMAGE_ENCODERS[compression](np.ascontiguousarray(part[:24, :31, 0])),
     )
     found = _read(tmp_path / "a.tif", cut).pixels[0]
     assert np.abs(found.astype(int) - PIXELS).max() <= 2

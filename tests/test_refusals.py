@@ -63,6 +63,17 @@ REFUSED: list[tuple[str, bytes, Mapping[str, int | list[int]]]] = [
     ("bit-depth", bytes(16), {"compression": 4}),
     ("subsampling", bytes(64), {"photometric": 6, "samples": 3, "bits": [8, 8, 8], "subsampling": [3, 1]}),
     ("planar", bytes(64), {"photometric": 6, "samples": 3, "bits": [8] * 3, "subsampling": [2, 2], "planar": 2}),
+    (
+        "mixed-samples",
+        bytes(imagecodecs.png_encode(np.zeros((2, 8, 3), np.uint8))),
+        {
+            "bits": [8, 16, 8],
+            "samples": 3,
+            "compression": 34933,
+            "photometric": 2,
+        },
+    ),
+    ("bit-depth", bytes(imagecodecs.lerc_encode(np.zeros((2, 8), np.uint16))), {"bits": 12, "compression": 34887}),
     ("predictor", zlib.compress(bytes(16)), {"compression": 8, "predictor": 4}),
     ("compression", bytes(16), {"compression": 34661}),
     ("compression", bytes(16), {"compression": 34713}),

@@ -47,9 +47,9 @@ def test_more_bytes_than_a_full_segment_are_ignored(compression: int, extra: int
 
 
 @pytest.mark.parametrize("compression", [5, 8, 32773, 34925])
-def test_a_stream_that_is_cut_off_gives_its_whole_rows(compression: int) -> None:
+def test_a_stream_that_is_cut_off_is_short(compression: int) -> None:
     encoded = encode(RAW, compression)
-    cut = encoded[: len(encoded) * 3 // 4]
+    cut = encoded[: len(encoded) * 3 // 4 - 7]
     with pytest.raises(DecodeError) as caught:
         decode(cut, compression)
     assert caught.value.feature == "short-segment"
@@ -57,9 +57,12 @@ def test_a_stream_that_is_cut_off_gives_its_whole_rows(compression: int) -> None
     assert found is not None
     decompress: Any = found[1]
     octets = np.asarray(decompress(cut, SegmentConfig(compression=compression, columns=64, rows=48), len(RAW)))
-    rows = octets.size // 64
+    rows, rest = divmod(octets.size, 64)
     assert 10 <= rows < 48
-    assert decode(cut, compression, last_rows=rows) == RAW[: rows * 64].ljust(len(RAW), b"\0")
+    assert octets.tobytes() == RAW[: octets.size]
+    assert rest
+    with pytest.raises(DecodeError, match="no whole number of rows"):
+        decode(cut, compression, last_rows=rows)
 
 
 @pytest.mark.parametrize("compression", [8, 32946])

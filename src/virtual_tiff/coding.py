@@ -158,6 +158,8 @@ def refuse_samples(ifd: Ifd, config: SegmentConfig) -> None:
         raise UnsupportedError(kind, feature="bit-depth", ifd=ifd.path, tag=Tags.BitsPerSample)
     if compression in _JPEG and config.photometric == YCBCR and samples != _CHROMATIC and config.color is None:
         _refuse_ycbcr_jpeg(ifd, samples, kind)
+    if compression == _LERC and not _LERC_BITS.issuperset(bits):
+        raise UnsupportedError(kind, feature="bit-depth", ifd=ifd.path, tag=Tags.BitsPerSample)
     log = compression in _SGILOG and not can_decode(config.photometric, samples, bits, config.sample_format)
     pixar = compression == _PIXARLOG and (*bits, config.sample_format) not in _PIXARLOG_SAMPLES
     if log or pixar:
@@ -218,6 +220,8 @@ def _subsampling(ifd: Ifd) -> Fields:
 _BITS: Final[Mapping[int, int]] = {2: 1, 3: 1, 4: 1, 32766: 2, 32809: 4}
 _JPEG: Final = frozenset({7, 33007, 34892})
 _CHROMATIC: Final = 3
+_LERC: Final = 34887
+_LERC_BITS: Final = frozenset({8, 16, 32, 64})
 _SGILOG: Final = frozenset({34676, 34677})
 _PIXARLOG: Final = 32909
 _PIXARLOG_SAMPLES: Final = frozenset({(8, 1), (16, 1), (32, 3)})

@@ -374,6 +374,9 @@ def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:
     except DecodeError as error:
         feature, tag = _blame(layout)
         raise UnsupportedError(error.found, feature=feature, ifd=ifd.path, tag=tag) from error
+    if len(layout.bits) > 1 and kind == "image":
+        found = f"samples of {', '.join(map(str, layout.bits))} bits in {COMPRESSION_NAMES[layout.compression]}"
+        raise UnsupportedError(found, feature="mixed-samples", ifd=ifd.path, tag=Tags.BitsPerSample)
     if layout.planes > 1 and (kind == "image" or layout.config.is_subsampled):
         found = f"tiles of {layout.planes} planes in {COMPRESSION_NAMES[layout.compression]}"
         raise UnsupportedError(found, feature="volumetric", ifd=ifd.path, tag=Tags.TileDepth)

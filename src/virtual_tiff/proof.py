@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from virtual_tiff.chain import has_core_chain
+from virtual_tiff.codecs.images import image_size
 from virtual_tiff.codecs.jpeg import IMAGES as JPEGS
 from virtual_tiff.codecs.jpeg import frame_size
 from virtual_tiff.codecs.segment import decode_segment
@@ -124,21 +125,23 @@ def _refuse_other_size(layout: SegmentLayout, index: int, segment: Buffer) -> No
     """Refuse segments of another size than the tags say, where readers do not agree on what they show.
 
     Of a Deflate stream that is too long libdeflate, and so GDAL, leaves the end out, and tifffile refuses it; only rows
-    behind the last one of an image in a single strip are harmless. Of a JPEG stream that is too small
-    libtiff leaves the rest of the buffer as it was, unless that lies outside the image.
+    behind the last one of an image in a single strip are harmless. Where a JPEG stream is too small, libtiff leaves its
+    buffer as it was; it refuses one that is too tall, and WebP of any other size. A stream may end where the
+    image ends.
     """
     config, (_, down, across) = layout.config, layout.grid
     more = surplus(config, segment)
     if more and (layout.tiled or down > 1 or more % config.row_bytes):
         found = f"segment {index} decodes to more than the {config.packed_bytes} bytes that the tags announce"
         raise FormatError(found, feature="bad-geometry", tag=Tags.TileWidth if layout.tiled else Tags.ImageWidth)
-    frame = frame_size(segment) if layout.compression in JPEGS else None
+    frame = frame_size(segment) if layout.compression in JPEGS else image_size(layout.compression, segment)
     if frame is not None:
         row, column = index // across % down * layout.rows, index % across * layout.columns
         rows, columns = min(layout.rows, layout.height - row), min(layout.columns, layout.width - column)
-        if frame[0] < rows or frame[1] < columns:
+        is_too_tall = frame[0] > layout.rows and (layout.tiled or down > 1)
+        if frame[0] < rows or frame[1] < columns or is_too_tall:
             found = f"segment {index} holds {frame[1]} x {frame[0]} pixels of {columns} x {rows}"
-            raise DecodeError(found, feature="short-segment")
+            raise DecodeError(found, feature="corrupt-segment")
 
 
 def _prove_doubtful(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:

@@ -202,6 +202,12 @@ def _size_jpeg2000(head: bytes) -> tuple[int, int] | None:
     return bottom - top, right - left
 
 
+def image_size(compression: int, stream: Buffer) -> tuple[int, int] | None:
+    """Return rows and columns of a WebP, PNG or JPEG 2000 stream; None for others, and when its head does not tell."""
+    read_size = {WEBP: _size_webp, PNG: _size_png, **dict.fromkeys(JPEG2000, _size_jpeg2000)}.get(compression)
+    return None if read_size is None else read_size(bytes(memoryview(stream).cast("B")[:4096]))
+
+
 STREAMS: Final[dict[int, Callable[[Buffer, SegmentConfig, int], Any]]] = {}
 IMAGES: Final[dict[int, _Decoder]] = {
     WEBP: _image(_decode_webp, _size_webp),

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.codecs.config import SegmentConfig
-from virtual_tiff.codecs.images import check_size, fit
+from virtual_tiff.codecs.images import check_size
 from virtual_tiff.errors import DecodeError
 
 LERC: Final = 34887
@@ -70,7 +70,10 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     if config.byte_order == "big":
         # libtiff hands samples to LERC in the byte order of the file, and swaps whatever LERC gives back
         samples = samples.byteswap()
-    return fit(samples, config)
+    if samples.dtype != config.dtype:
+        msg = f"a LERC stream of {samples.dtype} samples, the IFD announces {config.dtype}"
+        raise DecodeError(msg, feature="corrupt-segment")
+    return samples
 
 
 def _unwrap(segment: Buffer, config: SegmentConfig) -> Buffer:

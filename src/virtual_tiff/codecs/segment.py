@@ -117,8 +117,8 @@ def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream)
     if count * row_bytes < config.packed_bytes:
         blocks = -(-_least_rows(config) // config.block[1])
         _check_short(count * config.block[1], config, blocks * config.block[1])
-        if config.compression == 1 and octets.size != blocks * row_bytes:
-            # the geometry says how long uncompressed segments are: this one has lost its end
+        if octets.size != blocks * row_bytes:
+            # a last strip ends with a row: this one, or another that is as long by chance, has lost its end
             raise DecodeError(f"{octets.size} bytes hold no whole number of rows", feature="short-segment")
     rows = octets[: count * row_bytes].reshape(count, row_bytes)
     byte_order: str = config.byte_order
