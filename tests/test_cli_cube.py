@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,25 @@ def test_open(archive: Path, cube: Path) -> None:
     done = run("open", cube, "--level", "2")
     assert done.code == 4
     one_line(done, "no level 2")
+
+
+def test_open_rectilinear_chunks(tmp_path: Path) -> None:
+    """The code that is printed sets what zarr needs, and works as it is."""
+    (tmp_path / "in").mkdir()
+    for top, rows in ((0, 64), (64, 100)):
+        place = rasterio.transform.from_origin(500000, 4600000 - 10 * top, 10, 10)
+        make_tiff(tmp_path / f"in/s{top}.tif", top, shape=(1, rows, 96), tiled=False, blockysize=rows, transform=place)
+        age(tmp_path / f"in/s{top}.tif")
+    run("publish", tmp_path / "in", "--to", tmp_path / "cube", "--mosaic", "--chunk-grid", "rectilinear")
+    done = run("open", tmp_path / "cube", "--json")
+    assert done.code == 0, done.err
+    code = json.loads(done.out)["code"]
+    assert code.startswith("import zarr\nzarr.config.set(")
+    shown = f"{code}print(ds['band_data'].shape, int(ds['band_data'].values[0, 0]))"
+    found = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    with rasterio.open(tmp_path / "in/s0.tif") as file:
+        first = file.read(1)[0, 0]
+    assert found.stdout.split() == ["(164,", "96)", f"{first}"]
 
 
 def test_publish_along_time_and_into_a_repository(archive: Path, cube: Path) -> None:
