@@ -18,6 +18,7 @@ import zarr
 
 from tests.archives import LONG_AGO, Pixels, age, make_archive, make_tiff
 from tests.servers import Bucket, FaultServer, Web
+from virtual_tiff.cube.append import append
 from virtual_tiff.cube.open import open_cube
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.sample import sample_ranges
@@ -360,3 +361,11 @@ def test_ages_are_kept_to_the_microsecond(tmp_path: Path) -> None:
     os.utime(tmp_path / "s0.tif", ns=(1, LONG_AGO * 10**9 + 123_456_789))
     publish([tmp_path / "s0.tif"], tmp_path / "cube")
     assert states(verify(tmp_path / "cube")) == ["same"]
+
+
+def test_where_no_cube_is_the_group_is_asked_for(published: Path) -> None:
+    publish([published / "in"], published / "zones", group="north")
+    for refused in (lambda: verify(published / "zones"), lambda: append([published / "in"], published / "zones")):
+        with pytest.raises(TargetError, match="--group"):
+            refused()
+    assert verify(published / "zones", group="north").ok

@@ -36,7 +36,7 @@ from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.sources import read_recipe, read_rows
 from virtual_tiff.cube.stages import OnStage, Stage, tell_stage
 from virtual_tiff.cube.stores import Location, locate
-from virtual_tiff.cube.target import open_existing, taken, translated, writing
+from virtual_tiff.cube.target import NAME_THE_CUBE, open_existing, taken, translated, writing
 from virtual_tiff.cube.views import OnDuplicate
 from virtual_tiff.cube.write import below
 from virtual_tiff.errors import TargetError, UsageError
@@ -131,7 +131,7 @@ class _Cube:
             recipe = read_recipe(PatientStore.of(session), self.group)
         except FileNotFoundError as error:
             found = f"the repository has no cube of virtual-tiff at /{self.group}"
-            raise TargetError(found, feature="target-not-a-cube", url=self.place.url) from error
+            raise TargetError(found, feature="target-not-a-cube", url=self.place.url, hint=NAME_THE_CUBE) from error
         if recipe is None:
             found = "nothing can be appended to this cube: it does not say how it was made"
             raise TargetError(found, feature="target-not-a-cube", url=self.place.url, hint="Publish it anew.")

@@ -422,7 +422,8 @@ def _claimed(header: FileHeader, row: Row, place: Place) -> ConformError:
     verb = "claims the place of" if row.same_place(place) else "overlaps with"
     at = f" at {place.label}" if place.claim.cell else ""
     found = f"{names[0]} {verb} {names[1]}, which is in the cube{at}"
-    hint = "Give the new version the same URL, leave it out, or replace such files: on_duplicate='last'."
+    way = "on_duplicate='last' (--on-duplicate last)"
+    hint = f"Give the new version the same URL, leave it out, or replace such files: {way}."
     return ConformError(found, feature="overlap", hint=hint)
 
 

@@ -172,7 +172,7 @@ def label_axes(
     unknown = set(presize or ()) - set(axes.names)
     if unknown:
         found_text = f"presize names {', '.join(sorted(unknown))}, which is no axis"
-        hint = f"The axes are {', '.join(axes.names) or 'none'}."
+        hint = f"The axes are {', '.join(axes.names) or 'none'}. Fields and properties become some by axes= (--axis)."
         raise UsageError(found_text, feature="usage", hint=hint)
     plans: list[AxisPlan] = []
     positions: list[Mapping[Hashable, int]] = []

@@ -79,7 +79,7 @@ class Request:
             unknown = set(self.presize) - {TIME, BAND, self.dim, *self.axes}
             if unknown:
                 found = f"presize names {', '.join(sorted(unknown))}, which is no axis"
-                raise UsageError(found, feature="usage", hint="Name it in axes, too.")
+                raise UsageError(found, feature="usage", hint="Name it in axes (--axis), too.")
         stack_options(
             None,
             band_as=self.band_as,

@@ -86,9 +86,7 @@ def _known_kind(name: str, values: str, kinds: Mapping[str, FieldKind]) -> _Kind
     parts = values.split("/")
     if known == "text" and len(parts) == _RANGE and all(_kind_of(part.strip()) == "number" for part in parts):
         found = f"it is a range of numbers, and the pattern takes {name} for text"
-        hint = (
-            f'Write {{{name}:d}} in the pattern for numbers, {name}=VALUE,VALUE or quotes: {name}="1/2/3".'
-        )
+        hint = f'Write {{{name}:d}} in the pattern for numbers, {name}=VALUE,VALUE or quotes: {name}="1/2/3".'
         raise UsageError(found, feature="usage", hint=hint)
     if known is not None:
         return "text" if known == "regex" else known

@@ -29,6 +29,9 @@ _MISSING: Final = "no Icechunk repository is there"
 _FIRST_OBJECTS: Final = frozenset(f"{folder}/1CECHNKREP0F1RSTCMT0" for folder in ("snapshots", "transactions"))
 """Icechunk writes them before the object that makes a repository; they are the same in all repositories."""
 
+NAME_THE_CUBE: Final = "Name the group that was published (--group); groups beside each other are one cube."
+"""What to do where a group holds no cube."""
+
 _DENIED: Final = ("denied", "forbidden", "not permitted", "read-only", "not a directory", "403", "401", "credential")
 
 

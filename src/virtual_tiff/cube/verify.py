@@ -35,7 +35,7 @@ from virtual_tiff.cube.scan import scan_async
 from virtual_tiff.cube.sources import UNKNOWN_SIZE, UNKNOWN_TIME, ledger_column, read_recipe, read_rows, refresh_rows
 from virtual_tiff.cube.stages import OnStage, tell_stage
 from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
-from virtual_tiff.cube.target import open_existing, translated, writing
+from virtual_tiff.cube.target import NAME_THE_CUBE, open_existing, translated, writing
 from virtual_tiff.errors import SourceError, TargetError, UsageError, VirtualTiffError
 from virtual_tiff.tiff.source import Source
 
@@ -188,7 +188,9 @@ def verify(
     if _is_parquet(cube):
         if pixels or fix or accept:
             found = "pixels, fix and accept need a cube, not the ledger of a scan"
-            hint = "scan(..., ledger=..., refresh=True) brings a ledger up to date."
+            hint = (
+                "Scan with --refresh reads changed files again; a new ledger leaves out those that are gone."
+            )
             raise UsageError(found, feature="usage", url=str(cube), hint=hint)
         known = [_from_header(header) for header in read_ledger(cube).headers]
         sources = run(_check_all(known, concurrency, retries, on_stage))
@@ -239,7 +241,7 @@ def recorded_sources(place: Location, group: str = "") -> list[Recorded]:
             columns = [np.asarray(ledger_column(store, group.strip("/"), name)[:]).tolist() for name in _COLUMNS]
         except FileNotFoundError as error:
             found = f"the repository has no ledger of sources at /{group.strip('/')}"
-            raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
+            raise TargetError(found, feature="target-not-a-cube", url=place.url, hint=NAME_THE_CUBE) from error
     rows = [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
     return [_from_row(row) for row in rows if row["used"]]
 
