@@ -450,3 +450,14 @@ def test_a_moved_archive_is_followed_by_its_container(archive: Path, tmp_path: P
     repository = icechunk.Repository.open(storage, config, access)
     ds = xr.open_zarr(repository.readonly_session("main").store, consolidated=False, zarr_format=3)
     assert np.array_equal(ds["band_data"].values, expected)
+
+
+def test_files_that_are_left_out_are_named_apart(tmp_path: Path) -> None:
+    for folder in ("old", "new"):
+        (tmp_path / folder).mkdir()
+        make_tiff(tmp_path / folder / "s_20240101.tif")
+        age(tmp_path / folder / "s_20240101.tif")
+    made = publish(
+        [tmp_path / "old", tmp_path / "new"], tmp_path / "c", pattern="s_{time:%Y%m%d}.tif", on_duplicate="last"
+    )
+    assert made.notes == ("the last file of each place is used; left out: new/s_20240101.tif",)

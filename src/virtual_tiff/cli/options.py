@@ -256,7 +256,11 @@ class CubeOptions:
     ] = "raise"
     on_duplicate: Annotated[
         Literal["raise", "first", "last"],
-        typer.Option(help="Files that claim the same place: refuse, or use one.", rich_help_panel=CUBE),
+        typer.Option(
+            help="Files that claim the same place: refuse, or use one, by the order of their names; of lists and "
+            "catalogues, by theirs.",
+            rich_help_panel=CUBE,
+        ),
     ] = "raise"
     on_error: OnError = "stop"
     skip_errors: SkipErrors = False

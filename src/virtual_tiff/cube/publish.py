@@ -123,7 +123,8 @@ def publish(
         What to do with files of one ground that cannot be one array, because their nodata, scale, codecs, ... differ
         or because they overlap: "raise", or "split" them into groups beside each other.
     on_duplicate
-        What to do with files that claim the very same place: "raise", or use the "first" or the "last" of them.
+        What to do with files that claim the very same place: "raise", or use the "first" or the "last" of them: by
+        their names, whatever the order of the inputs; files of lists and catalogues keep the order of these.
     group
         The group to write, by default the root.
     into
