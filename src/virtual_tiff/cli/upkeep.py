@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from virtual_tiff.cli.bars import bars
 from virtual_tiff.cli.options import Concurrency, Cube, Group, Json, Retries, Verbose
 from virtual_tiff.cli.report import epilog, exit_code, show_json, tell, told
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 def verify(
@@ -100,7 +97,7 @@ def open_(
         from virtual_tiff.cli.cubes import opened_json, show_opened
         from virtual_tiff.cube.access import quiet_icechunk, source_credentials
         from virtual_tiff.cube.contents import choose_group, groups_of
-        from virtual_tiff.cube.open import containers_in, reader_code
+        from virtual_tiff.cube.open import containers_in, open_any, reader_code
         from virtual_tiff.cube.stores import locate
         from virtual_tiff.errors import SourceError
 
@@ -114,10 +111,10 @@ def open_(
         refused: SourceError | None = None
         where = shown if level is None else group
         try:
-            dataset, settings = _open_any(cube, where, level, check=True)
+            dataset, settings = open_any(cube, where, level, check=True)
         except SourceError as error:
             refused = error
-            dataset, settings = _open_any(cube, where, level, check=False)
+            dataset, settings = open_any(cube, where, level, check=False)
         code = settings + code
         texts = [] if refused is None else [str(refused), *getattr(refused, "__notes__", ())]
         failed = {prefix: text for prefix in needs for text in texts if f"below {prefix} " in text}
@@ -132,22 +129,6 @@ def open_(
         if refused is not None:
             tell(refused, verbose=verbose)
             raise typer.Exit(exit_code(refused))
-
-
-def _open_any(cube: str, group: str, level: int | None, *, check: bool) -> tuple[xr.Dataset, str]:
-    """Open a cube, also one of rectilinear chunks; the text is what a reader of those types first."""
-    import zarr
-    from zarr.core.metadata.v3 import RectilinearChunksDisabledError
-
-    from virtual_tiff.cube.open import open_cube
-
-    try:
-        return open_cube(cube, group=group, level=level, check=check), ""
-    except RectilinearChunksDisabledError:
-        settings = {"array.rectilinear_chunks": True}
-        with zarr.config.set(settings):
-            dataset = open_cube(cube, group=group, level=level, check=check)
-        return dataset, f"import zarr\nzarr.config.set({settings!r})\n"
 
 
 def tidy(

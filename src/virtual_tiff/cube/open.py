@@ -9,7 +9,9 @@ from typing import Any
 
 import icechunk
 import xarray as xr
+import zarr
 from zarr.core.buffer import default_buffer_prototype
+from zarr.core.metadata.v3 import RectilinearChunksDisabledError
 from zarr.errors import ContainsArrayError
 
 from virtual_tiff.cube.access import Call, repository_storage, source_credentials
@@ -123,6 +125,17 @@ def open_cube(
         hint = f"Open the group above it: group={above!r}." if above else "Open the cube without a group."
         raise TargetError(found, feature="target-not-a-cube", url=place.url, hint=hint) from error
     return dataset
+
+
+def open_any(cube: str, group: str, level: int | None, *, check: bool) -> tuple[xr.Dataset, str]:
+    """Open a cube, also one of rectilinear chunks; the text is what a reader of those types first."""
+    try:
+        return open_cube(cube, group=group, level=level, check=check), ""
+    except RectilinearChunksDisabledError:
+        settings = {"array.rectilinear_chunks": True}
+        with zarr.config.set(settings):
+            dataset = open_cube(cube, group=group, level=level, check=check)
+        return dataset, f"import zarr\nzarr.config.set({settings!r})\n"
 
 
 async def _array_group(store: PatientStore, group: str, place: Location) -> str:
