@@ -130,3 +130,17 @@ def test_real_files(corpus: Path) -> None:
     pages = [(path.name, agrees(path, page, 2)) for path, page in real_pages(corpus, frozenset(IMAGES))]
     assert len(pages) > 10
     assert [name for name, equal in pages if not equal] == []
+
+
+@pytest.mark.parametrize("compression", [34934, 52546])
+def test_integers_are_not_taken_for_floats(compression: int) -> None:
+    image = np.arange(600, dtype=np.uint16).reshape(20, 30)
+    stream = imagecodecs.jpegxl_encode(image) if compression == 52546 else imagecodecs.jpegxr_encode(image)
+    what = SegmentConfig(compression=compression, columns=30, rows=20, bits_per_sample=(16,), sample_format=3)
+    with pytest.raises(DecodeError, match="holds integers") as caught:
+        IMAGES[compression](stream, what)
+    assert caught.value.feature == "corrupt-segment"
+    floats = (image / 600).astype(np.float16)
+    if compression == 52546:
+        decoded = IMAGES[compression](imagecodecs.jpegxl_encode(floats, lossless=True), what)
+        np.testing.assert_array_equal(decoded[..., 0], floats)

@@ -182,6 +182,7 @@ def test_deflate_of_more_bytes_than_the_tags_say(
 
 IMAGE_ENCODERS: dict[int, Callable[[Pixels], bytes]] = {
     7: lambda image: bytes(imagecodecs.jpeg8_encode(image, level=100)),
+    34892: lambda image: bytes(imagecodecs.jpeg8_encode(image, lossless=True)),
     34712: lambda image: bytes(imagecodecs.jpeg2k_encode(image, reversible=True, level=0)),
     34933: lambda image: bytes(imagecodecs.png_encode(image)),
 }

@@ -73,6 +73,15 @@ REFUSED: list[tuple[str, bytes, Mapping[str, int | list[int]]]] = [
             "photometric": 2,
         },
     ),
+    (
+        "bit-depth",
+        bytes(imagecodecs.png_encode(np.zeros((2, 8), np.uint16))),
+        {
+            "bits": 24,
+            "format": 2,
+            "compression": 34933,
+        },
+    ),
     ("bit-depth", bytes(imagecodecs.lerc_encode(np.zeros((2, 8), np.uint16))), {"bits": 12, "compression": 34887}),
     ("predictor", zlib.compress(bytes(16)), {"compression": 8, "predictor": 4}),
     ("compression", bytes(16), {"compression": 34661}),
@@ -116,6 +125,19 @@ def test_complex_integers_of_two_bytes_have_no_reader() -> None:
     np.testing.assert_array_equal(gdal_reads(tiff).reshape(-1), np.frombuffer(bytes(range(32)), "<u2"))
     with pytest.raises(TypeError, match="not understood"):
         tifffile.imread(io.BytesIO(tiff))
+
+
+def test_big_endian_complex_halves_have_no_reader_that_knows_their_order() -> None:
+    """Libtiff swaps four bytes, and with them the real and the imaginary part; tifffile does not read them."""
+    halves = np.arange(1, 33, dtype=">f2")
+    values = {256: 8, 257: 2, 258: 32, 259: 1, 262: 1, 273: 8, 277: 1, 279: 64, 339: 6}
+    entries = [Entry(code, SHORT, [value]) for code, value in values.items()]
+    tiff = bytes(build([Dir(entries)], ghost=halves.tobytes(), order="big").data)
+    with pytest.raises(UnsupportedError) as caught:
+        virtual(tiff)
+    assert caught.value.feature == "sample-format"
+    np.testing.assert_array_equal(gdal_reads(tiff).reshape(-1), halves[1::2] + 1j * halves[::2])
+    assert tifffile.imread(io.BytesIO(tiff)).size == 0
 
 
 def test_luma_alone_that_is_called_ycbcr() -> None:

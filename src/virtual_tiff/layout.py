@@ -374,6 +374,13 @@ def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:
     except DecodeError as error:
         feature, tag = _blame(layout)
         raise UnsupportedError(error.found, feature=feature, ifd=ifd.path, tag=tag) from error
+    if kind == "image" and layout.sample_format == SampleFormat.INT and layout.bits == (24,):
+        found = f"signed samples of 24 bits in {COMPRESSION_NAMES[layout.compression]}"
+        raise UnsupportedError(found, feature="bit-depth", ifd=ifd.path, tag=Tags.BitsPerSample)
+    if layout.sample_format == SampleFormat.COMPLEX_FLOAT and layout.bits == (32,) and layout.byte_order == "big":
+        # libtiff swaps the two halves, too, and there is no other reader to ask
+        found = "big-endian complex numbers of two floats of 16 bits"
+        raise UnsupportedError(found, feature="sample-format", ifd=ifd.path, tag=Tags.SampleFormat)
     if len(layout.bits) > 1 and kind == "image":
         found = f"samples of {', '.join(map(str, layout.bits))} bits in {COMPRESSION_NAMES[layout.compression]}"
         raise UnsupportedError(found, feature="mixed-samples", ifd=ifd.path, tag=Tags.BitsPerSample)

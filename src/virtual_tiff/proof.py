@@ -134,7 +134,7 @@ def _refuse_other_size(layout: SegmentLayout, index: int, segment: Buffer) -> No
     if more and (layout.tiled or down > 1 or more % config.row_bytes):
         found = f"segment {index} decodes to more than the {config.packed_bytes} bytes that the tags announce"
         raise FormatError(found, feature="bad-geometry", tag=Tags.TileWidth if layout.tiled else Tags.ImageWidth)
-    frame = frame_size(segment) if layout.compression in JPEGS else image_size(layout.compression, segment)
+    frame = frame_size(segment, config) if layout.compression in JPEGS else image_size(layout.compression, segment)
     if frame is not None:
         row, column = index // across % down * layout.rows, index % across * layout.columns
         rows, columns = min(layout.rows, layout.height - row), min(layout.columns, layout.width - column)

@@ -158,16 +158,21 @@ def _decode_jpegxr(segment: Buffer, config: SegmentConfig) -> _Samples:
     return _decode_into(config, lambda out: imagecodecs.jpegxr_decode(segment, out=out))
 
 
-def _decode_into(config: SegmentConfig, decode: Callable[[_Samples], _Samples]) -> _Samples:
+def _decode_into(config: SegmentConfig, decode: Callable[[_Samples | None], _Samples]) -> _Samples:
     """Decode into an array of the size that the segment must have: nothing else is ever allocated."""
     shapes = [(rows, config.columns, config.samples) for rows in (config.rows, config.last_rows) if rows]
     for shape in shapes:
         out = np.empty(shape[: 2 if config.samples == 1 else 3], config.dtype)
         try:
-            return decode(out)
+            decode(out)
         except ValueError as error:
             if "invalid out" not in str(error) or shape is shapes[-1]:
                 raise
+            continue
+        if out.dtype == np.float16 and decode(None).dtype != out.dtype:  # only here does imagecodecs take other samples
+            msg = "the stream holds integers, the IFD announces floats of 16 bits"
+            raise DecodeError(msg, feature="corrupt-segment")
+        return out
     raise AssertionError
 
 

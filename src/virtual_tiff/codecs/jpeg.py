@@ -82,13 +82,16 @@ def read_frame(stream: Buffer) -> Frame:
     raise DecodeError(msg, feature="corrupt-segment" if len(octets) else "short-segment")
 
 
-def frame_size(stream: Buffer) -> tuple[int, int] | None:
-    """Return rows and columns of a JPEG stream; None when its header is elsewhere, or does not tell the rows."""
+def frame_size(stream: Buffer, config: SegmentConfig) -> tuple[int, int] | None:
+    """Return rows and columns of a JPEG stream; None when its header is elsewhere, or does not tell the rows.
+
+    None is also returned for lossless streams of other proportions, which are nothing but a run of samples.
+    """
     if bytes(memoryview(stream).cast("B")[:2]) != _SOI:
         return None
     frame = read_frame(stream)
-    is_plain = frame.rows > 0 and frame.process != _LOSSLESS
-    return (frame.rows, frame.columns) if is_plain else None
+    is_picture = frame.rows > 0 and frame.components == config.samples and frame.columns <= config.columns
+    return (frame.rows, frame.columns) if is_picture else None
 
 
 def decode_jpeg(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
