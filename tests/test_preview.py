@@ -115,6 +115,13 @@ def test_bits_are_black_and_white(tmp_path: Path) -> None:
     assert set(np.unique(picture)) == {0, 255}
 
 
+def test_a_single_pixel_of_a_colour_map(tmp_path: Path) -> None:
+    palette = {0: (1, 2, 3, 255), 1: (4, 5, 6, 255)}
+    pixels = np.ones((1, 1, 1), np.uint8)
+    picture = draw(tmp_path, pixels, photometric="palette", edit=lambda dataset: dataset.write_colormap(1, palette))
+    np.testing.assert_array_equal(picture.reshape(-1)[:3], [4, 5, 6])
+
+
 def test_the_smallest_sufficient_overview_is_read(tmp_path: Path) -> None:
     def edit(dataset: Any) -> None:
         dataset.write(noise(1, 200, 400))

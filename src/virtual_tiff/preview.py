@@ -88,7 +88,8 @@ def render_preview(
         picture = np.dstack([picture, alpha])
     if picture.shape[-1] == 1:
         picture = picture[..., 0]
-    return bytes(imagecodecs.png_encode(np.ascontiguousarray(picture)))
+    # a copy, as a slice of a single pixel is contiguous for numpy, and not for the encoder
+    return bytes(imagecodecs.png_encode(picture.copy()))
 
 
 def _group(opened: OpenedTiff, size: int, ifd: int | IfdPath | None, *, sidecars: bool) -> VirtualGroup:
