@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import zarr
 
 from tests.archives import LONG_AGO, age, gdal_reads, make_archive, make_tiff
 from tests.test_cli import one_line, run
@@ -141,6 +142,8 @@ def test_open_rectilinear_chunks(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "in/s0.tif") as file:
         first = file.read(1)[0, 0]
     assert found.stdout.split() == ["(164,", "96)", f"{first}"]
+    assert open_cube(tmp_path / "cube")["band_data"].values[0, 0] == first
+    assert not zarr.config.get("array.rectilinear_chunks")
 
 
 def test_publish_along_time_and_into_a_repository(archive: Path, cube: Path) -> None:

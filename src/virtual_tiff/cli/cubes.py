@@ -154,6 +154,12 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def has_rectilinear_chunks(dataset: Any) -> bool:
+    """Whether a client needs to know chunks of several sizes along an axis."""
+    grids = (variable.encoding.get("chunks") or () for variable in dataset.variables.values())
+    return any(isinstance(sizes, tuple) for grid in grids for sizes in grid)
+
+
 def _opening(url: str, group: str) -> str:
     """What opens a group of a cube."""
     return f"open_cube({url!r}{f', group={group!r}' if group else ''})"

@@ -94,10 +94,10 @@ def open_(
     """
     verbose = verbose or bool(context.obj)
     with told(verbose=verbose):
-        from virtual_tiff.cli.cubes import opened_json, show_opened
+        from virtual_tiff.cli.cubes import has_rectilinear_chunks, opened_json, show_opened
         from virtual_tiff.cube.access import quiet_icechunk, source_credentials
         from virtual_tiff.cube.contents import choose_group, groups_of
-        from virtual_tiff.cube.open import containers_in, open_any, reader_code
+        from virtual_tiff.cube.open import containers_in, open_cube, reader_code
         from virtual_tiff.cube.stores import locate
         from virtual_tiff.errors import SourceError
 
@@ -107,15 +107,14 @@ def open_(
         needs = {prefix: str(source_credentials(prefix, one.store)) for prefix, one in containers.items()}
         groups = groups_of(cube, group)
         shown = choose_group(groups, group, level)
-        code = reader_code(place, containers, group=shown)
         refused: SourceError | None = None
         where = shown if level is None else group
         try:
-            dataset, settings = open_any(cube, where, level, check=True)
+            dataset = open_cube(cube, group=where, level=level)
         except SourceError as error:
             refused = error
-            dataset, settings = open_any(cube, where, level, check=False)
-        code = settings + code
+            dataset = open_cube(cube, group=where, level=level, check=False)
+        code = reader_code(place, containers, group=shown, rectilinear=has_rectilinear_chunks(dataset))
         texts = [] if refused is None else [str(refused), *getattr(refused, "__notes__", ())]
         failed = {prefix: text for prefix in needs for text in texts if f"below {prefix} " in text}
         if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import icechunk
 import xarray as xr
@@ -22,6 +22,9 @@ from virtual_tiff.cube.stores import Location, locate
 from virtual_tiff.cube.target import open_existing, translated
 from virtual_tiff.errors import TargetError, UsageError
 from virtual_tiff.pipeline import open_group
+
+RECTILINEAR: Final = {"array.rectilinear_chunks": True}
+"""What zarr-python's configuration must say before it reads arrays of rectilinear chunks."""
 
 _MAX_NAMES = 5
 
@@ -115,7 +118,7 @@ def open_cube(
             run(check_access(store, run(_ledger_group(store, top)), containers, authorized))
     options.setdefault("decode_times", xr.coders.CFDatetimeCoder(time_unit="us"))
     try:
-        dataset = open_group(store, group=group, chunks=chunks, **options)
+        dataset = _open_group(store, group=group, chunks=chunks, **options)
     except FileNotFoundError as error:
         found = f"the repository has no group {group or '/'}"
         raise TargetError(found, feature="target-not-a-cube", url=place.url) from error
@@ -127,15 +130,13 @@ def open_cube(
     return dataset
 
 
-def open_any(cube: str, group: str, level: int | None, *, check: bool) -> tuple[xr.Dataset, str]:
-    """Open a cube, also one of rectilinear chunks; the text is what a reader of those types first."""
+def _open_group(store: PatientStore, **options: Any) -> xr.Dataset:
+    """Open a group, also one of rectilinear chunks, which zarr must be told when it reads their metadata."""
     try:
-        return open_cube(cube, group=group, level=level, check=check), ""
+        return open_group(store, **options)
     except RectilinearChunksDisabledError:
-        settings = {"array.rectilinear_chunks": True}
-        with zarr.config.set(settings):
-            dataset = open_cube(cube, group=group, level=level, check=check)
-        return dataset, f"import zarr\nzarr.config.set({settings!r})\n"
+        with zarr.config.set(RECTILINEAR):
+            return open_group(store, **options)
 
 
 async def _array_group(store: PatientStore, group: str, place: Location) -> str:
@@ -219,15 +220,22 @@ def _authorize(
     return authorized
 
 
-def reader_code(place: Location, containers: Mapping[str, icechunk.VirtualChunkContainer], *, group: str = "") -> str:
+def reader_code(
+    place: Location,
+    containers: Mapping[str, icechunk.VirtualChunkContainer],
+    *,
+    group: str = "",
+    rectilinear: bool = False,
+) -> str:
     """What a reader types who has only icechunk, xarray and the codecs."""
     calls: dict[str, Call] = {
         prefix: source_credentials(prefix, one.store) for prefix, one in sorted(containers.items())
     }
     access = "".join(f"        {prefix!r}: {call},\n" for prefix, call in calls.items())
     inside = f"group={group!r}, " if group else ""
+    settings = f"import zarr\nzarr.config.set({RECTILINEAR!r})\n" if rectilinear else ""
     return (
-        "import icechunk, xarray\n"
+        f"{settings}import icechunk, xarray\n"
         "repo = icechunk.Repository.open(\n"
         f"    {repository_storage(place)},\n"
         "    authorize_virtual_chunk_access=icechunk.containers_credentials({\n"
