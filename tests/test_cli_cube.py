@@ -132,10 +132,12 @@ def test_open_rectilinear_chunks(tmp_path: Path) -> None:
         place = rasterio.transform.from_origin(500000, 4600000 - 10 * top, 10, 10)
         make_tiff(tmp_path / f"in/s{top}.tif", top, shape=(1, rows, 96), tiled=False, blockysize=rows, transform=place)
         age(tmp_path / f"in/s{top}.tif")
-    run("publish", tmp_path / "in", "--to", tmp_path / "cube", "--mosaic", "--chunk-grid", "rectilinear")
+    options = ("--to", tmp_path / "cube", "--mosaic", "--chunk-grid", "rectilinear", "--json")
+    published = run("publish", tmp_path / "in", *options)
     done = run("open", tmp_path / "cube", "--json")
     assert done.code == 0, done.err
     code = json.loads(done.out)["code"]
+    assert code == json.loads(published.out)["code"]
     assert code.startswith("import zarr\nzarr.config.set(")
     shown = f"{code}print(ds['band_data'].shape, int(ds['band_data'].values[0, 0]))"
     found = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)

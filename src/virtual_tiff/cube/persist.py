@@ -139,7 +139,8 @@ def publish_plan(
     TargetError
         ``target-exists`` or ``target-denied``; nothing is left behind.
     SourceError
-        ``source-changed`` when a file was replaced after its header had been read.
+        ``source-changed`` when a local file, or one that was younger than its checksum can tell, was replaced after its
+        header had been read. Of others reading the cube raises it.
     """
     if batch < 1:
         raise UsageError(f"batch={batch}", feature="usage", hint="It is a number of references.")
@@ -147,13 +148,17 @@ def publish_plan(
     check_target(to, group=group, into=into)
     recipe = Recipe.of(plan, reading or _reading(plan.headers), inputs)
     work = _Work(place, group, below(plan.groups, group), plan, recipe, message, batch, executor, on_stage)
-    first = next((one.path for one in work.groups if one.arrays), group)
+    shown = next((one for one in work.groups if one.arrays), GroupPlan(path=group, arrays=()))
+    options: dict[str, Any] = {
+        "group": shown.path,
+        "rectilinear": any(array.template.rectilinear for array in shown.arrays),
+    }
     tell_stage(on_stage, "check")
     run(settle(plan.headers))
     if into:
         with writing(place):
             snapshot = _publish_into(work)
-        code = reader_code(place, containers_in(place), group=first)
+        code = reader_code(place, containers_in(place), **options)
     else:
         with staged(place) as staging:
             containers = containers_for(header.place for header in plan.headers)
@@ -166,7 +171,7 @@ def publish_plan(
             snapshot = _commit(work, repository, containers, base)
             _configured(work, staging.storage)
             known = opened(staging.storage).config.virtual_chunk_containers or {}
-            code = reader_code(place, known, group=first)
+            code = reader_code(place, known, **options)
     return Published(
         url=place.url,
         group=group,
@@ -250,7 +255,8 @@ def _commit(work: _Work, repository: icechunk.Repository, containers: Sequence[C
         if len(parts) > 1:
             text = f"Part {number + 1} of {len(parts)}. {text}"
         files = len(work.plan.headers)
-        return text, {"files": files, "references": counts[number], "sources": files + len(work.plan.unused)}
+        came = files if number == len(parts) - 1 else 0  # with the last part they are complete
+        return text, {"files": came, "references": counts[number], "sources": files + len(work.plan.unused)}
 
     return commit_parts(repository, base, len(parts), write)
 
