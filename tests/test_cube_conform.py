@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rasterio
+import tifffile
 from rasterio.transform import from_origin
 
 from tests.archives import age, make_archive, make_tiff
+from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.conform import check_conform, find_differences, short_names
 from virtual_tiff.cube.plan import plan_stack
 from virtual_tiff.cube.scan import scan
@@ -54,6 +57,15 @@ def test_the_configuration_of_a_codec_is_compared_field_by_field(tmp_path: Path)
     make_tiff(tmp_path / "s5.tif", compress="lzw", predictor=1)
     differences = find_differences(scan([tmp_path]).headers)
     assert list(differences) == ["virtual_tiff.segment predictor"]
+
+
+def test_tables_are_told_by_their_beginnings(tmp_path: Path) -> None:
+    for number in range(2):
+        table = np.full((3, 256), number << 8, "u2")
+        pixels = np.zeros((16, 16), "u1")
+        tifffile.imwrite(tmp_path / f"s{number}.tif", pixels, photometric="palette", colormap=table)
+    with pytest.raises(ConformError, match=r"color_map \(\S{60}\.\.\., not \S{60}\.\.\.\)"):
+        check_conform(scan([tmp_path], options=ChunkOptions(color="rgb")).headers)
 
 
 def test_many_values_are_told_one_by_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.errors import ConformError
 from virtual_tiff.geo.bands import band_labels
 
+_MAX_WORD = 60
 _MAX_NAMES = 3
 _MAX_VALUES = 4
 _ABSENT = "absent"
@@ -91,7 +92,7 @@ def _tell(fields: dict[str, Groups], names: dict[str, str]) -> str:
         return "; ".join(_tell_values(field, values, names) for field, values in fields.items())
     majority, others = groups.values()
     values = ((field, *parted) for field, parted in fields.items())
-    listed = ", ".join(f"{field} ({odd}, not {common})" for field, common, odd in values)
+    listed = ", ".join(f"{field} ({_shown(odd)}, not {_shown(common)})" for field, common, odd in values)
     verb = "differs" if len(others) == 1 else "differ"
     rest = names[majority[0]] if len(majority) == 1 else f"the other {len(majority)}"
     return f"{_some(others, names)} {verb} from {rest} in {listed}"
@@ -99,10 +100,15 @@ def _tell(fields: dict[str, Groups], names: dict[str, str]) -> str:
 
 def _tell_values(field: str, groups: Groups, names: dict[str, str]) -> str:
     """One field with many values."""
-    parts = [f"{value} in {_some(urls, names)}" for value, urls in list(groups.items())[:_MAX_VALUES]]
+    parts = [f"{_shown(value)} in {_some(urls, names)}" for value, urls in list(groups.items())[:_MAX_VALUES]]
     if len(groups) > _MAX_VALUES:
         parts.append(f"{len(groups) - _MAX_VALUES} further values")
     return f"they differ in {field} ({', '.join(parts)})"
+
+
+def _shown(value: str) -> str:
+    """A value as people see it: tables in base64 would fill the screen."""
+    return value if len(value) <= _MAX_WORD or " " in value else f"{value[:_MAX_WORD]}..."
 
 
 def _some(urls: Sequence[str], names: dict[str, str]) -> str:
