@@ -86,7 +86,8 @@ def test_files_without_masks(folder: Path, tmp_path: Path) -> None:
     masked = open_cube(tmp_path / "cube", group="utm33n_10m_era1")
     assert np.array_equal(masked["mask"].values != 0, masks_of(folder)[:3] != 0)
     assert set(open_cube(tmp_path / "cube", group="utm33n_10m_era2").data_vars) == {"band_data"}
-    publish([folder / "s3.tif"], tmp_path / "none", masks=True)
+    published = publish([folder / "s3.tif"], tmp_path / "none", masks=True)
+    assert published.notes == ("none of the files has a mask",)
     assert set(open_cube(tmp_path / "none").data_vars) == {"band_data"}
     with pytest.raises(ConformError):
         append([folder / "s0.tif"], tmp_path / "none")

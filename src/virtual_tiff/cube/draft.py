@@ -195,7 +195,10 @@ def plan_request(headers: Sequence[FileHeader], request: Request) -> CubePlan:
         chunk_grid=request.chunk_grid,
         on_duplicate=request.on_duplicate,
     )
-    return replace(made, watched=tuple(name for name in fields if name not in (TIME, *axes)))
+    lacking = request.masks and not any(mask is not None for header in made.headers for mask in header.masks)
+    notes = ("none of the files has a mask",) if lacking else ()
+    watched = tuple(name for name in fields if name not in (TIME, *axes))
+    return replace(made, watched=watched, notes=(*notes, *made.notes))
 
 
 def _time(headers: Sequence[FileHeader], request: Request) -> TimeSource | None:
