@@ -62,6 +62,7 @@ REFUSED: list[tuple[str, bytes, Mapping[str, int | list[int]]]] = [
     ("bit-depth", bytes(64), {"bits": [10, 10, 10, 2], "samples": 4}),
     ("bit-depth", bytes(16), {"compression": 4}),
     ("subsampling", bytes(64), {"photometric": 6, "samples": 3, "bits": [8, 8, 8], "subsampling": [3, 1]}),
+    ("subsampling", bytes(96), {"photometric": 6, "samples": 3, "bits": [16, 16, 16], "subsampling": [2, 1]}),
     ("planar", bytes(64), {"photometric": 6, "samples": 3, "bits": [8] * 3, "subsampling": [2, 2], "planar": 2}),
     (
         "mixed-samples",

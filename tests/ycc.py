@@ -65,7 +65,10 @@ def read_ycc(path: Path, page: Page, areas: Sequence[Window]) -> tuple[str, list
             file.seek(offset)
             row, col = index // across * rows, index % across * columns
             height = rows if tiled else min(rows, page.height - row)
-            part = _unpack(_STREAMS[page.compression](file.read(count)), columns, height, *_subsampling(page))
+            data = file.read(count)
+            if page.first(266, 1) == 2:
+                data = _imagecodecs("bitorder_decode")(data)
+            part = _unpack(_STREAMS[page.compression](data), columns, height, *_subsampling(page))
             target = image[:, row : row + height, col : col + columns]
             target[:] = part[:, : target.shape[1], : target.shape[2]]
     return "ycc", [image[:, row : row + h, col : col + w] for col, row, w, h in areas]

@@ -381,6 +381,9 @@ def _refuse_undecodable(ifd: Ifd, layout: SegmentLayout) -> None:
         # libtiff swaps the two halves, too, and there is no other reader to ask
         found = "big-endian complex numbers of two floats of 16 bits"
         raise UnsupportedError(found, feature="sample-format", ifd=ifd.path, tag=Tags.SampleFormat)
+    if layout.config.is_subsampled and layout.bits != (8,):
+        found = f"subsampled chroma of {max(layout.bits)} bits, which no other reader decodes"
+        raise UnsupportedError(found, feature="subsampling", ifd=ifd.path, tag=Tags.YCbCrSubSampling)
     if len(layout.bits) > 1 and kind == "image":
         found = f"samples of {', '.join(map(str, layout.bits))} bits in {COMPRESSION_NAMES[layout.compression]}"
         raise UnsupportedError(found, feature="mixed-samples", ifd=ifd.path, tag=Tags.BitsPerSample)
