@@ -17,6 +17,9 @@ export { SegmentError };
 const STREAMS = { none: (bytes) => bytes, lzw: unLzw, deflate: inflate, packbits: unPackBits };
 const IMAGES = { next, thunderscan, pixarlog: pixarLog, sgilog: sgiLog, sgilog24: sgiLog };
 
+// LERC, PixarLog and SGI Log: like streams, they are reversed by fill_order 2.
+const REVERSED = new Set([34887, 32909, 34676, 34677]);
+
 /**
  * A codec for zarrita's registry, with further decompressors by name (see README.md):
  * `registry.set("virtual_tiff.segment", () => segmentCodec({ zstd: (bytes, length) => ... }))`.
@@ -76,7 +79,8 @@ export class SegmentCodec {
 
   async readImage(bytes) {
     const { rows, lastRows, columns, samples, size, exact } = this.config;
-    const found = await this.run(bytes, this.config.configuration);
+    const isReversed = this.config.fillOrder === 2 && REVERSED.has(this.config.compression);
+    const found = await this.run(isReversed ? reverseBits(bytes) : bytes, this.config.configuration);
     const whole = found.length / (columns * samples * size);
     if (!Number.isInteger(whole)) throw corrupt(`an image of ${found.length} bytes`);
     const fits = exact ? whole === rows || whole === lastRows : whole >= (lastRows ?? rows);

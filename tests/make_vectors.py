@@ -503,11 +503,25 @@ def logarithms() -> Iterator[Vector]:
     yield Vector("image-sgilog24", text, configuration, encoded, np.array(words, "<u2").tobytes())
 
 
+def reversed_images() -> Iterator[Vector]:
+    """Images whose bits fill order 2 reverses."""
+    pixels = np.random.default_rng(28).integers(0, 1000, (ROWS, COLUMNS)).astype("<u2")
+    lerc = Vector(
+        "image-lerc", "LERC", config(34887, bits_per_sample=16, lerc_parameters=[4, 0]),
+        bytes(imagecodecs.lerc_encode(pixels, level=0.0)), pixels.tobytes(),
+    )  # fmt: skip
+    for one in (lerc, *logarithms()):
+        if one.configuration.get("byte_order") != "big":
+            configuration = one.configuration | {"fill_order": 2}
+            encoded = bytes(imagecodecs.bitorder_encode(one.encoded))
+            yield Vector(f"{one.name}-fill2", f"{one.description}; fill order 2", configuration, encoded, one.decoded)
+
+
 def main() -> None:
     """Write all vectors."""
     FOLDER.mkdir(exist_ok=True)
     families = [streams, horizontal, floating_point, apart, packing, padding, subsampling, old_lzw, images]
-    families += [long_lzw, sound_or_not, parts, short_blocks, inks_and_chroma, scanners, logarithms]
+    families += [long_lzw, sound_or_not, parts, short_blocks, inks_and_chroma, scanners, logarithms, reversed_images]
     for family in families:
         for vector in family():
             vector.write()

@@ -119,7 +119,7 @@ ZARR_FOR_CODECS = {
 }
 """A consumer of a published store pays for what the codecs import: the base classes and nothing more."""
 
-RESERVED: frozenset[str] = frozenset({"fill-order"})
+RESERVED: frozenset[str] = frozenset()
 """Feature codes that no code raises, or none raises any more."""
 
 PUBLIC = {

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from virtual_tiff.codecs.config import FLOATS, SegmentConfig
 from virtual_tiff.codecs.logs import can_decode
+from virtual_tiff.codecs.table import UNREVERSED
 from virtual_tiff.errors import UnsupportedError
 from virtual_tiff.tiff.ifd import Ifd
 from virtual_tiff.tiff.tags import Tags, TagType
@@ -59,7 +60,7 @@ YCBCR: Final = 6
 
 _RGB, _PALETTE, _CMYK, _CIELAB, _ICCLAB = 2, 3, 5, 8, 9
 _CONVERTED: Final = frozenset({_PALETTE, _CMYK, YCBCR, _CIELAB, _ICCLAB})
-_RGB_FROM_YCBCR: Final = frozenset({6, 7})
+_RGB_FROM_YCBCR: Final = frozenset({6, 7, 33007, 34892})
 _NUMBERS: Final = frozenset(TagType) - {TagType.ASCII, TagType.UNDEFINED}
 YCBCR_TAGS: Final[Mapping[str, int]] = {
     "ycbcr_coefficients": Tags.YCbCrCoefficients,
@@ -150,12 +151,15 @@ def refuse_samples(ifd: Ifd, config: SegmentConfig) -> None:
     Raises
     ------
     UnsupportedError
-        ``bit-depth``, ``photometric``, ``subsampling``, ``sample-format`` or ``compression``.
+        ``bit-depth``, ``fill-order``, ``photometric``, ``subsampling``, ``sample-format`` or ``compression``.
     """
     bits, samples, compression = config.bits_per_sample, config.samples, config.compression
     kind = f"{samples} samples of {', '.join(map(str, bits))} bits in {COMPRESSION_NAMES[compression]}"
     if compression in _BITS and (bits != (_BITS[compression],) or samples != 1):
         raise UnsupportedError(kind, feature="bit-depth", ifd=ifd.path, tag=Tags.BitsPerSample)
+    if config.fill_order != 1 and compression in UNREVERSED:
+        found = f"{COMPRESSION_NAMES[compression]} with FillOrder {config.fill_order}"
+        raise UnsupportedError(found, feature="fill-order", ifd=ifd.path, tag=Tags.FillOrder)
     if compression in _JPEG and config.photometric == YCBCR and samples != _CHROMATIC and config.color is None:
         _refuse_ycbcr_jpeg(ifd, samples, kind)
     if compression == _LERC and not _LERC_BITS.issuperset(bits):
