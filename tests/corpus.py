@@ -182,8 +182,10 @@ class Pool:
         else:
             job.verdicts[worker.page] = Verdict(status, f"lost in stage {worker.stage or 'start'!r}")
         self._dismiss(worker)
-        self.waiting.append(job)
-        self._hire()
+        if worker.page != "-" or kind == "oracle":  # of a file that cannot be opened there is no more to say
+            self.waiting.append(job)
+        if self.waiting:
+            self._hire()
 
 
 def judge(
