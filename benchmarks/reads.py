@@ -10,20 +10,18 @@ assembled to an image (of uncompressed segments it makes views, which nothing ca
 reads, decodes and assembles, with its own default of threads; and the same with a thread for each processor. GDAL
 opens the file and uses all threads.
 
-All contenders take turns, and must agree on the pixels. Peak memory is the growth of a fresh process that reads the
-image once.
+All contenders take turns, each in a process of its own, and must agree on the pixels. Peak memory is the growth of a
+fresh process that reads the image once.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -38,9 +36,10 @@ from obstore.store import LocalStore
 from rich import box
 from rich.table import Table
 
+from benchmarks.measure.apart import Distant, fresh_process, take_turns_apart
 from benchmarks.measure.images import Encoding, write_image
 from benchmarks.measure.machine import peak_memory
-from benchmarks.measure.rounds import MILLI, Comparison, Contender, Row, Sample, take_turns
+from benchmarks.measure.rounds import MILLI, Comparison, Row, Sample
 from virtual_tiff import VirtualTIFF, open_tiff
 from virtual_tiff.chunks import Codecs
 
@@ -257,7 +256,7 @@ def compare(encoding: Encoding, folder: Path, size: Size) -> Comparison:
     """Write the image, and measure each contender."""
     path = folder / "image.tif"
     write_image(path, encoding, size.side)
-    rows = take_turns(contenders(path, encoding), size.rounds, _digest)
+    rows = take_turns_apart(contenders(path, encoding), size.rounds, _digest)
     peaks = {name: _peak(name, path) for name in MEMORY}
     measured = tuple(_with_memory(row, peaks.get(row.name)) for row in rows)
     path.unlink()
@@ -278,14 +277,12 @@ def _digest(result: Any) -> object:
 
 def _peak(name: str, path: Path) -> int:
     """Return the growth of the memory of a fresh process that reads the image."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.reads"])
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with fresh_process(_reader) as pool:
         return pool.submit(_growth, name, path).result()
 
 
 def _growth(name: str, path: Path) -> int:
-    read = READERS[name](path)
+    read = _reader(name, path)
     before = peak_memory()
     read()
     return peak_memory() - before
@@ -296,14 +293,18 @@ def _growth(name: str, path: Path) -> int:
 type _Prepare = Callable[[Path], Callable[[], Any]]
 
 
-def contenders(path: Path, encoding: Encoding) -> list[Contender]:
+def contenders(path: Path, encoding: Encoding) -> list[Distant]:
     """All that read the image; each returns samples of shape (band, row, column), or (row, column)."""
     checks = {DECODE: DECODE}
     checks |= {name: name[:8] for name in (ASARRAY, ALL, GDAL) if not name.startswith(encoding.agrees)}
-    known = {name: prepare for name, prepare in READERS.items() if not name.startswith(encoding.without)}
+    known = [name for name in READERS if not name.startswith(encoding.without)]
     if encoding.compression != "deflate" or encoding.predictor is not None:
-        del known[THEIRS]
-    return [Contender(name, prepare(path), 1, checks.get(name, "result")) for name, prepare in known.items()]
+        known.remove(THEIRS)
+    return [Distant(name, _reader, (name, path), checks.get(name, "result")) for name in known]
+
+
+def _reader(name: str, path: Path) -> Callable[[], Any]:
+    return READERS[name](path)
 
 
 def _zarr(pipeline: str | None, codecs: Codecs, *, theirs: bool = False) -> _Prepare:
@@ -360,6 +361,8 @@ def _decode(path: Path) -> Callable[[], int]:
 
 def _gdal(path: Path) -> Callable[[], npt.NDArray[Any]]:
     import rasterio
+
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")
 
     def read() -> npt.NDArray[Any]:
         with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(path, NUM_THREADS="ALL_CPUS") as dataset:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from obstore.store import HTTPStore
 
 from benchmarks import cube, headers, reads, references
 from benchmarks.__main__ import KERNEL_SECONDS, main
+from benchmarks.measure.apart import Distant, take_turns_apart
 from benchmarks.measure.files import make_cogs, make_tiled
 from benchmarks.measure.machine import describe_machine, peak_memory, peer
 from benchmarks.measure.rounds import MILLI, Comparison, Contender, Row, Sample, take_turns
@@ -100,6 +103,25 @@ def test_contenders_take_turns_and_the_first_round_does_not_count() -> None:
     rows = take_turns([contender("a"), contender("b")], 2, str)
     assert calls == ["a", "b"] * 3
     assert [(row.name, len(row.samples)) for row in rows] == [("a", 2), ("b", 2)]
+
+
+def note_process(book: Path) -> Callable[[], None]:
+    """Write down who runs."""
+
+    def run() -> None:
+        with book.open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+
+    return run
+
+
+def test_contenders_may_run_in_processes_of_their_own(tmp_path: Path) -> None:
+    contenders = [Distant(name, note_process, (tmp_path / "book",)) for name in "ab"]
+    rows = take_turns_apart(contenders, 2, str)
+    assert [(row.name, len(row.samples)) for row in rows] == [("a", 2), ("b", 2)]
+    first, second, *rest = (tmp_path / "book").read_text().split()
+    assert len({str(os.getpid()), first, second}) == 3
+    assert rest == [first, second] * 2
 
 
 def test_contenders_that_disagree_are_not_timed() -> None:

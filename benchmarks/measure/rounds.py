@@ -122,7 +122,19 @@ def _short(number: float) -> str:
     return f"{number:.3g}" if number < 1000 else f"{number:,.0f}"
 
 
-def take_turns(contenders: Sequence[Contender], rounds: int, digest: Callable[[Any], object]) -> tuple[Row, ...]:
+def clocked(run: Callable[[], object]) -> Sample:
+    """Run once and measure."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    return Sample(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def take_turns(
+    contenders: Sequence[Contender],
+    rounds: int,
+    digest: Callable[[Any], object],
+    clock: Callable[[Callable[[], Any]], Sample] = clocked,
+) -> tuple[Row, ...]:
     """Run contenders in turns, after one round that does not count and whose results must agree.
 
     Parameters
@@ -133,6 +145,8 @@ def take_turns(contenders: Sequence[Contender], rounds: int, digest: Callable[[A
         How often each is measured.
     digest
         What must be equal of the results.
+    clock
+        Runs a contender and measures it.
 
     Raises
     ------
@@ -147,12 +161,5 @@ def take_turns(contenders: Sequence[Contender], rounds: int, digest: Callable[[A
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     for _ in range(rounds):
         for contender in contenders:
-            samples[contender.name].append(clocked(contender.run))
+            samples[contender.name].append(clock(contender.run))
     return tuple(Row(one.name, one.count, tuple(samples[one.name])) for one in contenders)
-
-
-def clocked(run: Callable[[], object]) -> Sample:
-    """Run once and measure."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    run()
-    return Sample(time.perf_counter() - wall, time.process_time() - cpu)
