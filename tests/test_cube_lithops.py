@@ -22,11 +22,17 @@ from virtual_tiff.errors import ConformError
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+def interpreter() -> str:
+    """This Python by its version, if it has such a name: Lithops remembers, by name, which version each one is."""
+    versioned = Path(sys.executable).with_name(f"python{sys.version_info.major}.{sys.version_info.minor}")
+    return str(versioned) if versioned.exists() else sys.executable
+
+
 @pytest.fixture(scope="module")
 def functions() -> Iterator[Any]:
     config = {
         "lithops": {"backend": "localhost", "storage": "localhost"},
-        "localhost": {"runtime": sys.executable},
+        "localhost": {"runtime": interpreter()},
     }
     with lithops.FunctionExecutor(config=config, log_level=None) as executor:
         yield executor
