@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archives import make_archive
 from tests.servers import HOST, Bucket, FaultServer, NginxServer, S3Server, Web, find_nginx, web_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,3 +84,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     properties = [item for report in reports for item in getattr(report, "user_properties", ())]
     for text in dict.fromkeys(str(value) for name, value in properties if name == "closing line"):
         terminalreporter.write_line(text)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A folder of three scenes of one place."""
+    make_archive(tmp_path / "archive")
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def cube(archive: Path, tmp_path: Path) -> Path:
+    """The same scenes as a cube."""
+    from virtual_tiff import publish
+
+    publish([archive], tmp_path / "cube")
+    return tmp_path / "cube"

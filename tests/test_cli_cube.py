@@ -8,25 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import rasterio
 import zarr
 
-from tests.archives import LONG_AGO, age, gdal_reads, make_archive, make_tiff
+from tests.archives import LONG_AGO, age, gdal_reads, make_tiff
 from tests.test_cli import one_line, run
 from virtual_tiff.cube.open import open_cube
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    make_archive(tmp_path / "archive")
-    return tmp_path / "archive"
-
-
-@pytest.fixture
-def cube(archive: Path, tmp_path: Path) -> Path:
-    assert run("publish", archive, "--to", tmp_path / "cube").code == 0
-    return tmp_path / "cube"
 
 
 def test_help_has_an_example_each() -> None:

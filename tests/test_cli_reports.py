@@ -20,12 +20,6 @@ from virtual_tiff.cube.stages import Stage
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    make_archive(tmp_path / "archive")
-    return tmp_path / "archive"
-
-
-@pytest.fixture
 def split(tmp_path: Path) -> Path:
     """A cube of four groups."""
     folder = tmp_path / "split"

@@ -24,18 +24,6 @@ from virtual_tiff.cube.verify import verify
 from virtual_tiff.errors import ConformError, FormatError, SourceError, TargetError, UsageError
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    make_archive(tmp_path / "archive")
-    return tmp_path / "archive"
-
-
-@pytest.fixture
-def cube(archive: Path, tmp_path: Path) -> Path:
-    publish([archive], tmp_path / "cube.icechunk")
-    return tmp_path / "cube.icechunk"
-
-
 def gdal(paths: Sequence[Path]) -> Any:
     """What GDAL reads from the first band of each file."""
     scenes = []

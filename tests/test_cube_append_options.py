@@ -53,18 +53,6 @@ def history(cube: Path) -> list[str]:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    make_archive(tmp_path / "archive")
-    return tmp_path / "archive"
-
-
-@pytest.fixture
-def cube(archive: Path, tmp_path: Path) -> Path:
-    publish([archive], tmp_path / "cube")
-    return tmp_path / "cube"
-
-
-@pytest.fixture
 def series(tmp_path: Path) -> Path:
     """Three days, of which a cube ``times`` knows the first two; the third lies between them."""
     folder = tmp_path / "series"

@@ -10,27 +10,12 @@ import numpy as np
 import pytest
 import zarr
 
-from tests.archives import make_archive
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.contents import groups_of
 from virtual_tiff.cube.open import open_cube
-from virtual_tiff.cube.publish import publish
 from virtual_tiff.cube.sources import ATTRIBUTE, GROUP, VERSION
 from virtual_tiff.cube.verify import verify
 from virtual_tiff.errors import TargetError
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    make_archive(tmp_path / "archive")
-    return tmp_path / "archive"
-
-
-@pytest.fixture
-def cube(archive: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "cube.icechunk"
-    publish([archive], path)
-    return path
 
 
 def set_version(cube: Path, version: int) -> None:
