@@ -24,7 +24,6 @@ from virtual_tiff.cube.scan import scan
 from virtual_tiff.cube.write import MANIFEST_REFERENCES, split_sizes
 from virtual_tiff.errors import ConformError, FormatError, SourceError, TargetError, UsageError
 
-
 PROFILES: dict[str, dict[str, Any]] = {
     "deflate": {},
     "predictor 2, interleaved bands": {"shape": (3, 70, 90), "predictor": 2, "interleave": "pixel"},
