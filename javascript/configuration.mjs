@@ -12,8 +12,7 @@ export const IMAGES = {
   ...{ 32766: "next", 32809: "thunderscan", 32909: "pixarlog", 34676: "sgilog", 34677: "sgilog24" },
 };
 // images that must have the rows of a segment, full or short; others may have more
-const EXACT = new Set([32766, 32809, 32909, 34676, 34677, 34887, 50001, 50002, 52546, 22610, 34934]);
-const WEBP = 50001;
+const EXACT = new Set([32766, 32809, 32909, 34676, 34677, 50001, 50002, 52546, 22610, 34934]);
 const PREDICTED = new Set([5, 8, 32946, 34925, 50000]);
 export const JPEG = new Set([6, 7, 33007, 34892]);
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
@@ -80,7 +79,6 @@ export function parse(configuration) {
   const fields = readFields(configuration);
   const { compression, columns, rows, samples, last_rows: lastRows } = fields;
   if (!(compression in STREAMS) && !(compression in IMAGES)) throw refused(`unknown compression ${compression}`);
-  if (compression === WEBP && fields.fill_order === 2) throw refused("fill_order 2 with WebP");
   if (lastRows !== undefined && lastRows >= rows) throw refused(`last_rows ${lastRows} of rows ${rows}`);
   const config = {
     ...{ compression, columns, rows, lastRows, samples, predictor: fields.predictor, fillOrder: fields.fill_order },

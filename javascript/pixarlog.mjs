@@ -18,9 +18,10 @@ const OUTPUTS = {
 };
 const WORDS = { 8: Uint8Array, 16: Uint16Array, 32: Float32Array };
 
-export function pixarLog({ columns, rows, samples, bits, sampleFormat, byteOrder }) {
+export function pixarLog({ columns, rows, samples, bits, sampleFormat, byteOrder, fillOrder }) {
   const output = OUTPUTS[`${bits} ${sampleFormat}`];
   if (output === undefined) throw refused(`PixarLog with bits_per_sample ${bits} and sample_format ${sampleFormat}`);
+  if (fillOrder !== 1) throw refused(`PixarLog with fill_order ${fillOrder}`);
   const table = WORDS[bits].from(VALUES, output);
   const width = columns * samples;
   return (input) => {

@@ -17,9 +17,6 @@ export { SegmentError };
 const STREAMS = { none: (bytes) => bytes, lzw: unLzw, deflate: inflate, packbits: unPackBits };
 const IMAGES = { next, thunderscan, pixarlog: pixarLog, sgilog: sgiLog, sgilog24: sgiLog };
 
-// LERC, PixarLog and SGI Log: like streams, they are reversed by fill_order 2.
-const REVERSED = new Set([34887, 32909, 34676, 34677]);
-
 /**
  * A codec for zarrita's registry, with further decompressors by name (see README.md):
  * `registry.set("virtual_tiff.segment", () => segmentCodec({ zstd: (bytes, length) => ... }))`.
@@ -65,12 +62,12 @@ export class SegmentCodec {
 
   async readStream(bytes) {
     const { config } = this;
-    const { rowBytes, units, lastUnits, predictor, fillOrder } = config;
+    const { rowBytes, units, lastUnits, compression, predictor, fillOrder } = config;
     const length = units * rowBytes;
     const found = await this.run(fillOrder === 2 ? reverseBits(bytes) : bytes, length);
     const whole = Math.min(Math.floor(found.length / rowBytes), units);
     if (whole !== units && whole !== lastUnits) throw short(`${whole} rows of ${units} in the stream`);
-    if (whole < units && found.length % rowBytes !== 0) throw short("a row that is not whole");
+    if (compression === 1 && whole < units && found.length % rowBytes !== 0) throw short("a row that is not whole");
     const stream = new Uint8Array(found.subarray(0, whole * rowBytes)); // a copy, as what follows works in place
     if (predictor !== 1) unpredict(stream, config);
     const order = predictor === 1 ? config.byteOrder : "little";
@@ -79,8 +76,7 @@ export class SegmentCodec {
 
   async readImage(bytes) {
     const { rows, lastRows, columns, samples, size, exact } = this.config;
-    const isReversed = this.config.fillOrder === 2 && REVERSED.has(this.config.compression);
-    const found = await this.run(isReversed ? reverseBits(bytes) : bytes, this.config.configuration);
+    const found = await this.run(bytes, this.config.configuration);
     const whole = found.length / (columns * samples * size);
     if (!Number.isInteger(whole)) throw corrupt(`an image of ${found.length} bytes`);
     const fits = exact ? whole === rows || whole === lastRows : whole >= (lastRows ?? rows);

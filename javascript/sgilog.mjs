@@ -107,13 +107,14 @@ function triplets(input, at, codes) {
   return at;
 }
 
-export function sgiLog({ compression, photometric, columns, rows, samples, bits, sampleFormat }) {
+export function sgiLog({ compression, photometric, columns, rows, samples, bits, sampleFormat, fillOrder }) {
   const kind = { "32844 1": "LogL", "32845 3": "LogLuv" }[`${photometric} ${samples}`];
   const output = OUTPUTS[kind]?.[`${bits} ${sampleFormat}`];
   if (output === undefined || (compression === 34677 && kind === "LogL")) {
     const found = `photometric ${photometric}, ${samples} samples of ${bits} bits, sample_format ${sampleFormat}`;
     throw refused(`compression ${compression} of ${found}`);
   }
+  if (fillOrder !== 1) throw refused(`compression ${compression} with fill_order ${fillOrder}`);
   const [Words, samplesOf] = output;
   const explain = compression === 34677 ? code24 : kind === "LogL" ? (code) => [code, luminance16(code)] : code32;
   return (input) => {

@@ -264,6 +264,10 @@ def padding() -> Iterator[Vector]:
         decoded = image[:rows].tobytes().ljust(ROWS * COLUMNS, b"\0")
         encoded = encode(image[:rows].tobytes(), 8)
         yield Vector(f"padding-{name}", text, config(8, last_rows=2), encoded, decoded)
+    partial = image.tobytes()[: 3 * COLUMNS + 4]
+    decoded = partial[: 3 * COLUMNS].ljust(ROWS * COLUMNS, b"\0")
+    text = "the three rows of a last strip and a part of a fourth: the part becomes zeros"
+    yield Vector("padding-partial", text, config(5, last_rows=3), encode(partial, 5), decoded)
     text = "more bytes than the segment has, which are ignored"
     encoded = encode(image.tobytes() + b"more than a segment", 50000)
     yield Vector("padding-long", text, config(50000), encoded, image.tobytes())
@@ -503,25 +507,11 @@ def logarithms() -> Iterator[Vector]:
     yield Vector("image-sgilog24", text, configuration, encoded, np.array(words, "<u2").tobytes())
 
 
-def reversed_images() -> Iterator[Vector]:
-    """Images whose bits fill order 2 reverses."""
-    pixels = np.random.default_rng(28).integers(0, 1000, (ROWS, COLUMNS)).astype("<u2")
-    lerc = Vector(
-        "image-lerc", "LERC", config(34887, bits_per_sample=16, lerc_parameters=[4, 0]),
-        bytes(imagecodecs.lerc_encode(pixels, level=0.0)), pixels.tobytes(),
-    )  # fmt: skip
-    for one in (lerc, *logarithms()):
-        if one.configuration.get("byte_order") != "big":
-            configuration = one.configuration | {"fill_order": 2}
-            encoded = bytes(imagecodecs.bitorder_encode(one.encoded))
-            yield Vector(f"{one.name}-fill2", f"{one.description}; fill order 2", configuration, encoded, one.decoded)
-
-
 def main() -> None:
     """Write all vectors."""
     FOLDER.mkdir(exist_ok=True)
     families = [streams, horizontal, floating_point, apart, packing, padding, subsampling, old_lzw, images]
-    families += [long_lzw, sound_or_not, parts, short_blocks, inks_and_chroma, scanners, logarithms, reversed_images]
+    families += [long_lzw, sound_or_not, parts, short_blocks, inks_and_chroma, scanners, logarithms]
     for family in families:
         for vector in family():
             vector.write()

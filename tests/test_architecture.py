@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "chain": {"layout", "vocabulary", "tiff", "errors"},
     "array": {  # a doubtful segment is proven by decoding it; absent segments read as nodata
         *("chain", "layout", "vocabulary", "tiff", "errors"),
-        *("codecs.segment", "codecs.streams", "codecs.images", "codecs.jpeg", "codecs.ojpeg"),
+        *("codecs.segment", "codecs.streams", "codecs.images", "codecs.jpeg", "codecs.lerc", "codecs.ojpeg"),
         "geo.gdal_metadata",
     },
     "geo": {"pyramid", "tiff", "errors"},

@@ -24,7 +24,6 @@ MISSING: Final = {
     "image-jpeg2000": "jpeg2000",
     "image-jpegxl": "jpegxl",
     "image-lerc": "lerc",
-    "image-lerc-fill2": "lerc",
     "image-lerc-zstd": "lerc",
     "image-ljpeg": "jpeg",
     "image-png": "png",
@@ -48,7 +47,6 @@ BAD: Final[dict[str, dict[str, Any]]] = {
     "predictor 2 with compression 32773": {"compression": 32773, "predictor": 2},
     "predictor 3 with bits_per_sample 16 and sample_format 1": {"bits_per_sample": 16, "predictor": 3},
     "fill_order must not be 3": {"fill_order": 3},
-    "fill_order 2 with WebP": {"compression": 50001, "bits_per_sample": 8, "fill_order": 2},
     'byte_order must not be "native"': {"byte_order": "native"},
     "no samples of bits_per_sample 33": {"bits_per_sample": 33},
     "bits_per_sample has 2 entries, samples is 3": {"bits_per_sample": [8, 16], "samples": 3},
@@ -109,7 +107,7 @@ def test_segments_that_do_not_decode_are_errors(tmp_path: Path) -> None:
     assert found == {f"{name}-{kind}": code for name in vectors for kind, code in codes.items()}
 
 
-def test_a_short_strip_ends_with_its_last_row(tmp_path: Path) -> None:
+def test_a_short_strip_holds_the_rows_of_the_last_one(tmp_path: Path) -> None:
     for octets in (16, 19, 24, 32):
         configuration = {"compression": 32773, "columns": 8, "rows": 4, "last_rows": 2}
         encoded = base64.b64encode(bytes([octets - 1]) + bytes(range(octets))).decode()
@@ -117,7 +115,8 @@ def test_a_short_strip_ends_with_its_last_row(tmp_path: Path) -> None:
     found = decode(tmp_path)
     assert found["16"] == {"decoded": base64.b64encode(bytes(range(16)) + bytes(16)).decode()}
     assert found["32"] == {"decoded": base64.b64encode(bytes(range(32))).decode()}
-    assert found["19"]["refused"] == found["24"]["refused"] == "short-segment"
+    assert found["19"] == found["16"]  # rows that are not whole are zeros
+    assert found["24"]["refused"] == "short-segment"
 
 
 def test_the_readme_names_every_decompressor() -> None:

@@ -47,9 +47,9 @@ def test_more_bytes_than_a_full_segment_are_ignored(compression: int, extra: int
 
 
 @pytest.mark.parametrize("compression", [5, 8, 32773, 34925])
-def test_a_stream_that_is_cut_off_is_short(compression: int) -> None:
+def test_a_stream_that_is_cut_off_gives_its_whole_rows(compression: int) -> None:
     encoded = encode(RAW, compression)
-    cut = encoded[: len(encoded) * 3 // 4 - 7]
+    cut = encoded[: len(encoded) * 3 // 4]
     with pytest.raises(DecodeError) as caught:
         decode(cut, compression)
     assert caught.value.feature == "short-segment"
@@ -57,12 +57,9 @@ def test_a_stream_that_is_cut_off_is_short(compression: int) -> None:
     assert found is not None
     decompress: Any = found[1]
     octets = np.asarray(decompress(cut, SegmentConfig(compression=compression, columns=64, rows=48), len(RAW)))
-    rows, rest = divmod(octets.size, 64)
+    rows = octets.size // 64
     assert 10 <= rows < 48
-    assert octets.tobytes() == RAW[: octets.size]
-    assert rest
-    with pytest.raises(DecodeError, match="no whole number of rows"):
-        decode(cut, compression, last_rows=rows)
+    assert decode(cut, compression, last_rows=rows) == RAW[: rows * 64].ljust(len(RAW), b"\0")
 
 
 @pytest.mark.parametrize("compression", [8, 32946])
@@ -73,16 +70,6 @@ def test_deflate_without_its_checksum_is_complete(compression: int) -> None:
 def test_deflate_with_a_wrong_checksum_is_corrupt() -> None:
     with pytest.raises(DecodeError) as caught:
         decode(zlib.compress(RAW)[:-4] + b"abcd", 8)
-    assert caught.value.feature == "corrupt-segment"
-
-
-@pytest.mark.parametrize("place", [20, -3])
-def test_deflate_of_more_bytes_is_corrupt_when_its_checksum_is_wrong(place: int) -> None:
-    """It may be too long because it is damaged."""
-    encoded = bytearray(zlib.compress(RAW + bytes(100), 0))
-    encoded[place] ^= 1
-    with pytest.raises(DecodeError) as caught:
-        decode(bytes(encoded), 8)
     assert caught.value.feature == "corrupt-segment"
 
 

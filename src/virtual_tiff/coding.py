@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 
 from virtual_tiff.codecs.config import FLOATS, SegmentConfig
 from virtual_tiff.codecs.logs import can_decode
-from virtual_tiff.codecs.table import UNREVERSED
 from virtual_tiff.errors import UnsupportedError
 from virtual_tiff.tiff.ifd import Ifd
 from virtual_tiff.tiff.tags import Tags, TagType
@@ -157,7 +156,7 @@ def refuse_samples(ifd: Ifd, config: SegmentConfig) -> None:
     kind = f"{samples} samples of {', '.join(map(str, bits))} bits in {COMPRESSION_NAMES[compression]}"
     if compression in _BITS and (bits != (_BITS[compression],) or samples != 1):
         raise UnsupportedError(kind, feature="bit-depth", ifd=ifd.path, tag=Tags.BitsPerSample)
-    if config.fill_order != 1 and compression in UNREVERSED:
+    if config.fill_order != 1 and compression in _AS_STORED:
         found = f"{COMPRESSION_NAMES[compression]} with FillOrder {config.fill_order}"
         raise UnsupportedError(found, feature="fill-order", ifd=ifd.path, tag=Tags.FillOrder)
     if compression in _JPEG and config.photometric == YCBCR and samples != _CHROMATIC and config.color is None:
@@ -224,6 +223,9 @@ def _subsampling(ifd: Ifd) -> Fields:
 _BITS: Final[Mapping[int, int]] = {2: 1, 3: 1, 4: 1, 32766: 2, 32809: 4}
 _JPEG: Final = frozenset({7, 33007, 34892})
 _CHROMATIC: Final = 3
+_AS_STORED: Final = frozenset({32909, 34676, 34677, 34887, 50001})
+"""Compressions whose bits the codec leaves in their order, while other readers reverse them where FillOrder is 2."""
+
 _LERC: Final = 34887
 _LERC_BITS: Final = frozenset({8, 16, 32, 64})
 _SGILOG: Final = frozenset({34676, 34677})

@@ -13,11 +13,12 @@ from typing import Final
 import numpy as np
 
 from virtual_tiff.chain import has_core_chain
+from virtual_tiff.codecs import lerc
 from virtual_tiff.codecs.images import image_size
 from virtual_tiff.codecs.jpeg import IMAGES as JPEGS
 from virtual_tiff.codecs.jpeg import frame_size
 from virtual_tiff.codecs.segment import decode_segment
-from virtual_tiff.codecs.streams import is_exact, surplus
+from virtual_tiff.codecs.streams import is_exact, stream_size
 from virtual_tiff.errors import DecodeError, FormatError, UnsupportedError
 from virtual_tiff.layout import SegmentLayout
 from virtual_tiff.segments import Positions, SegmentRanges, expected_lengths
@@ -130,10 +131,17 @@ def _refuse_other_size(layout: SegmentLayout, index: int, segment: Buffer) -> No
     image ends.
     """
     config, (_, down, across) = layout.config, layout.grid
-    more = surplus(config, segment)
-    if more and (layout.tiled or down > 1 or more % config.row_bytes):
+    size = stream_size(config, segment)
+    more = 0 if size is None else size - config.packed_bytes
+    if size is not None and more < 0 and size % config.row_bytes:
+        # a last strip ends with a row: this one, or another that is as long by chance, has lost its end
+        found = f"segment {index} decodes to {size} bytes, which are no whole number of rows"
+        raise DecodeError(found, feature="short-segment")
+    if more > 0 and (layout.tiled or down > 1 or more % config.row_bytes):
         found = f"segment {index} decodes to more than the {config.packed_bytes} bytes that the tags announce"
         raise FormatError(found, feature="bad-geometry", tag=Tags.TileWidth if layout.tiled else Tags.ImageWidth)
+    if layout.compression == _LERC:
+        _refuse_other_lerc(layout, index, segment)
     frame = frame_size(segment, config) if layout.compression in JPEGS else image_size(layout.compression, segment)
     if frame is not None:
         row, column = index // across % down * layout.rows, index % across * layout.columns
@@ -142,6 +150,17 @@ def _refuse_other_size(layout: SegmentLayout, index: int, segment: Buffer) -> No
         if frame[0] < rows or frame[1] < columns or is_too_tall:
             found = f"segment {index} holds {frame[1]} x {frame[0]} pixels of {columns} x {rows}"
             raise DecodeError(found, feature="corrupt-segment")
+
+
+def _refuse_other_lerc(layout: SegmentLayout, index: int, segment: Buffer) -> None:
+    """Refuse a LERC stream of any other size than its segment: libtiff reads no others."""
+    found = lerc.stream_size(segment, layout.config)
+    _, down, across = layout.grid
+    is_last = index // across % down == down - 1
+    rows = layout.last_rows if is_last and layout.last_rows is not None else layout.rows
+    if found is not None and found != (rows, layout.columns):
+        told = f"segment {index} is a LERC stream of {found[1]} x {found[0]} pixels, not of {layout.columns} x {rows}"
+        raise DecodeError(told, feature="corrupt-segment")
 
 
 def _prove_doubtful(layout: SegmentLayout, ranges: SegmentRanges) -> Reader[None]:

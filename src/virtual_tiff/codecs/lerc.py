@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.codecs.config import SegmentConfig
-from virtual_tiff.codecs.images import check_size
+from virtual_tiff.codecs.images import check_size, fit
 from virtual_tiff.errors import DecodeError
 
 LERC: Final = 34887
@@ -41,7 +41,7 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        Samples of shape (rows or last_rows, columns, samples).
+        Samples of shape (rows, columns, samples); zeros where the stream is smaller.
 
     Raises
     ------
@@ -65,15 +65,17 @@ def decode_lerc(segment: Buffer, config: SegmentConfig) -> npt.NDArray[Any]:
         raise DecodeError(msg, feature="corrupt-segment") from error
     size = values.shape[:2] if size is None else size
     samples, valid = _pixel_order(values, mask, size)
-    _refuse_other_size(samples.shape[:2], config)
+    check_size(samples.shape[:2], config)
     samples = _apply_mask(samples, valid, config)
     if config.byte_order == "big":
         # libtiff hands samples to LERC in the byte order of the file, and swaps whatever LERC gives back
         samples = samples.byteswap()
-    if samples.dtype != config.dtype:
-        msg = f"a LERC stream of {samples.dtype} samples, the IFD announces {config.dtype}"
-        raise DecodeError(msg, feature="corrupt-segment")
-    return samples
+    return fit(samples, config)
+
+
+def stream_size(segment: Buffer, config: SegmentConfig) -> tuple[int, int] | None:
+    """Return rows and columns of a segment that decodes, or None when the older kind of LERC does not tell."""
+    return _size(_unwrap(segment, config))
 
 
 def _unwrap(segment: Buffer, config: SegmentConfig) -> Buffer:
@@ -101,14 +103,6 @@ def _size(stream: Buffer) -> tuple[int, int] | None:
     version = struct.unpack_from("<i", head, 6)[0]
     rows, columns = struct.unpack_from("<ii", head, 14 if version >= 3 else 10)
     return rows, columns
-
-
-def _refuse_other_size(size: tuple[int, int], config: SegmentConfig) -> None:
-    """Refuse streams of another size than their segment: libtiff reads no others."""
-    rows, columns = size
-    if columns != config.columns or rows not in (config.rows, config.last_rows):
-        msg = f"a LERC stream of {columns} x {rows} pixels in a segment of {config.columns} x {config.rows} pixels"
-        raise DecodeError(msg, feature="corrupt-segment")
 
 
 def _pixel_order(

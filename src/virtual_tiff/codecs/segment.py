@@ -9,7 +9,6 @@ call it.
 from __future__ import annotations
 
 from collections.abc import Buffer
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -40,8 +39,8 @@ def find_kernel(config: SegmentConfig) -> tuple[str, Any]:
         raise _refusal(f"compression = {config.compression}")
     if config.color is not None and not _converts(config):
         raise _refusal(f"color = {config.color!r} of photometric {config.photometric} and these samples")
-    if config.fill_order not in (1, 2) or (config.fill_order == 2 and config.compression in table.UNREVERSED):
-        raise _refusal(f"fill_order = {config.fill_order} with compression {config.compression}")
+    if config.fill_order not in (1, 2):
+        raise _refusal(f"fill_order = {config.fill_order}")
     predicted = config.compression in table.PREDICTED and predictor.allows(config)
     if config.predictor != 1 and not predicted:
         raise _refusal(f"predictor = {config.predictor} with compression {config.compression} and such samples")
@@ -95,7 +94,7 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
         if kind == "stream":
             rows = _decode_stream(octets, config, decode)
         else:
-            rows = _rows_of_image(_decode_image(octets, config, decode), config)
+            rows = _rows_of_image(decode(octets, config), config)
         if config.color is not None:
             rows = _convert(rows, config)
     except DecodeError:
@@ -110,7 +109,7 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
 def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream) -> Octets:
     """Decompress, undo the predictor and unpack: bytes of shape (rows, ``config.sample_row_bytes``)."""
     if config.fill_order == 2:
-        encoded = _reversed(encoded)
+        encoded = np.frombuffer(imagecodecs.bitorder_decode(encoded.tobytes()), np.uint8)
     decoded = decode(encoded, config, config.packed_bytes)
     octets = decoded if isinstance(decoded, np.ndarray) else np.frombuffer(decoded, np.uint8)
     row_bytes = config.row_bytes
@@ -118,8 +117,8 @@ def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream)
     if count * row_bytes < config.packed_bytes:
         blocks = -(-_least_rows(config) // config.block[1])
         _check_short(count * config.block[1], config, blocks * config.block[1])
-        if octets.size != blocks * row_bytes:
-            # a last strip ends with a row: this one, or another that is as long by chance, has lost its end
+        if config.compression == 1 and octets.size != blocks * row_bytes:
+            # the geometry says how long uncompressed segments are: this one has lost its end
             raise DecodeError(f"{octets.size} bytes hold no whole number of rows", feature="short-segment")
     rows = octets[: count * row_bytes].reshape(count, row_bytes)
     byte_order: str = config.byte_order
@@ -131,17 +130,6 @@ def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream)
     if packing.is_plain(config, byte_order):
         return rows
     return packing.unpack(rows, config, byte_order)
-
-
-def _decode_image(encoded: Octets, config: SegmentConfig, decode: table.Image) -> npt.NDArray[Any]:
-    if config.fill_order == 2 and config.compression in table.REVERSED:
-        return decode(_reversed(encoded), replace(config, fill_order=1))
-    return decode(encoded, config)
-
-
-def _reversed(encoded: Octets) -> Octets:
-    """The bytes, the bits of each in the other order."""
-    return np.frombuffer(imagecodecs.bitorder_decode(encoded.tobytes()), np.uint8)
 
 
 def _rows_of_image(image: npt.NDArray[Any], config: SegmentConfig) -> Octets:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virtual_tiff.codecs.config import SegmentConfig
+from virtual_tiff.errors import DecodeError
 
 type Octets = npt.NDArray[np.uint8]
 
@@ -63,34 +64,49 @@ def _decompress(decode: Callable[..., Sized], encoded: Buffer, config: SegmentCo
 def inflate(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:
     """Decompress a zlib stream (RFC 1950).
 
-    A stream that is cut off gives what it holds. Of one that is too long the rest is decoded, too, unless it is very
-    long: its checksum tells damage.
+    A stream that is cut off gives what it holds; bytes behind the expected ones are neither decoded nor
+    verified.
     """
     try:
         return _decompress(imagecodecs.deflate_decode, encoded, config, expected)
     except imagecodecs.DeflateError:
-        return np.frombuffer(_inflate_leniently(encoded, expected)[0], np.uint8)
+        return np.frombuffer(zlib.decompressobj().decompress(encoded, expected), np.uint8)
 
 
-def _inflate_leniently(encoded: Buffer, expected: int) -> tuple[bytes, int]:
-    """Return at most the expected bytes, and how many follow them, up to a limit."""
-    stream = zlib.decompressobj()
-    plain = stream.decompress(encoded, expected)
-    more, part = 0, max(expected // 8, _PART_BYTES)
-    while len(plain) == expected and more < 3 * expected + _OVERLONG_BYTES:
-        size = len(stream.decompress(stream.unconsumed_tail, part))
-        if not size:
-            break
-        more += size
-    return plain, more
+def stream_size(config: SegmentConfig, encoded: Buffer) -> int | None:
+    """Return how many bytes a stream that decodes holds; None for images.
 
+    Of those beyond a full segment only Deflate's are counted, up to a limit.
 
-def surplus(config: SegmentConfig, encoded: Buffer) -> int:
-    """Return how many bytes a Deflate stream that is sound holds beyond those of a full segment, up to a limit."""
-    if STREAMS.get(config.compression) is not inflate:
-        return 0
+    Raises
+    ------
+    DecodeError
+        ``corrupt-segment`` when what follows in a Deflate stream is damaged, which its checksum tells.
+    """
+    decode = STREAMS.get(config.compression)
+    if decode is None:
+        return None
     octets = bytes(encoded) if config.fill_order == 1 else imagecodecs.bitorder_decode(bytes(encoded))
-    return _inflate_leniently(octets, config.packed_bytes)[1]
+    expected = config.packed_bytes
+    found = min(len(memoryview(decode(octets, config, expected))), expected)
+    return found + _surplus(octets, expected) if decode is inflate and found == expected else found
+
+
+def _surplus(encoded: Buffer, expected: int) -> int:
+    """Return how many bytes follow the expected ones."""
+    stream = zlib.decompressobj()
+    more, part = 0, max(expected // 8, _PART_BYTES)
+    try:
+        stream.decompress(encoded, expected)
+        while more < 3 * expected + _OVERLONG_BYTES:
+            size = len(stream.decompress(stream.unconsumed_tail, part))
+            if not size:
+                break
+            more += size
+    except zlib.error as error:
+        msg = f"a Deflate stream of more than {expected} bytes is damaged: {error}"
+        raise DecodeError(msg, feature="corrupt-segment") from error
+    return more
 
 
 def lzw(encoded: Buffer, config: SegmentConfig, expected: int) -> Octets:

@@ -43,12 +43,6 @@ SIZED: Final = frozenset(
 PREDICTED: Final = frozenset({5, 8, 32946, 34925, 50000})
 """Compressions that the Predictor tag applies to; libtiff ignores the tag with any other."""
 
-REVERSED: Final = frozenset({34887, 32909, 34676, 34677})
-"""Compressions of images whose bits FillOrder 2 reverses before anything else, as it does those of streams."""
-
-UNREVERSED: Final = frozenset({50001})
-"""Compressions that are not decoded with FillOrder 2: of WebP GDAL reverses the bits, tifffile does not."""
-
 
 @lru_cache(maxsize=64)
 def kernel(compression: int) -> tuple[Literal["stream"], Stream] | tuple[Literal["image"], Image] | None:
