@@ -15,9 +15,11 @@ from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
 
-_SHORT: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys((5, 8, 32946, 50000), 1 << 17)}
-_SHORT_OTHERS: Final = 1 << 16
-"""Decoded bytes, by compression, up to which decoding takes about as long as handing it to another thread."""
+_FAST: Final = (5, 7, 8, 32946, 34887, 50000)
+_SLOW: Final = (33003, 33004, 33005, 34712, 50002, 52546)
+_HANDED_OVER: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys(_FAST, 1 << 17), **dict.fromkeys(_SLOW, 1 << 13)}
+_HANDED_OVER_OTHERS: Final = 1 << 16
+"""Decoded bytes, by compression, that take about as long as handing them to another thread."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Segment(PromptCodec):
         return chunk_spec.prototype.buffer.from_array_like(decoded)
 
     def _effort(self, _chunk_spec: ArraySpec) -> tuple[int, int]:
-        return self.config.out_bytes, _SHORT.get(self.config.compression, _SHORT_OTHERS)
+        return self.config.out_bytes, _HANDED_OVER.get(self.config.compression, _HANDED_OVER_OTHERS)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()
