@@ -63,7 +63,7 @@ class Size:
 
 
 SIZES: Final[dict[str, Size]] = {
-    "small": Size(1024, 1, ("uint16", "uint16 big", "Deflate uint16, predictor 2", "LZW uint16, predictor 2",
+    "small": Size(2048, 5, ("uint16", "uint16 big", "Deflate uint16, predictor 2", "LZW uint16, predictor 2",
                             "ZSTD float32, predictor 3", "JPEG YCbCr", "WebP", "LERC float32", "12 bits")),
     "full": Size(4096, 7),
 }  # fmt: skip

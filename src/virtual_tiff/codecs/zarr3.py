@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Self
 
 from zarr.core.array_spec import ArraySpec
@@ -11,6 +12,7 @@ from zarr.core.buffer import Buffer
 from zarr.core.common import JSON
 
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
+from virtual_tiff.codecs.packing import is_plain
 from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
@@ -19,6 +21,7 @@ _FAST: Final = (5, 7, 8, 32946, 34887, 50000)
 _SLOW: Final = (33003, 33004, 33005, 34712, 50002, 52546)
 _HANDED_OVER: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys(_FAST, 1 << 17), **dict.fromkeys(_SLOW, 1 << 13)}
 _HANDED_OVER_OTHERS: Final = 1 << 16
+_HANDED_OVER_UNPACKED: Final = 1 << 17
 """Decoded bytes, by compression, that take about as long as handing them to another thread."""
 
 
@@ -68,7 +71,14 @@ class Segment(PromptCodec):
         return chunk_spec.prototype.buffer.from_array_like(decoded)
 
     def _effort(self, _chunk_spec: ArraySpec) -> tuple[int, int]:
-        return self.config.out_bytes, _HANDED_OVER.get(self.config.compression, _HANDED_OVER_OTHERS)
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> tuple[int, int]:
+        config = self.config
+        handed_over = _HANDED_OVER.get(config.compression, _HANDED_OVER_OTHERS)
+        copied = config.color is None and is_plain(config, "little")
+        return config.out_bytes, handed_over if copied else min(handed_over, _HANDED_OVER_UNPACKED)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()
