@@ -32,6 +32,7 @@ ROOMS = {
     "layout": "layout",
     "segments": "layout",
     "chain": "chain",
+    "bandaxis": "array",
     "array": "array",
     "chunks": "array",
     "inline": "array",

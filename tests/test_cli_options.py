@@ -19,7 +19,7 @@ from rasterio.transform import from_origin
 from tests.archives import LONG_AGO, age, make_tiff
 from tests.pages import ROOT
 from tests.test_cli import one_line, run
-from virtual_tiff import chunks, export_references
+from virtual_tiff import bandaxis, chunks, export_references
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cli import build, upkeep, workers
 from virtual_tiff.cli import export as cli_export
@@ -63,6 +63,7 @@ def choices(kind: Any, name: str) -> set[Any]:
         (ReadOptions, "short_strips", chunks.ShortStrips),
         (ReadOptions, "codecs", chunks.Codecs),
         (CubeOptions, "band_as", views.BandAs),
+        (CubeOptions, "band_axis", bandaxis.BandAxis),
         (CubeOptions, "chunk_grid", edges.ChunkGrid),
         (CubeOptions, "on_conflict", groups.OnConflict),
         (CubeOptions, "on_duplicate", views.OnDuplicate),
@@ -120,6 +121,7 @@ def test_each_field_of_a_request_can_be_asked_for(tmp_path: Path) -> None:
         axis=["tile"],
         presize=["tile=1,2"],
         band_as="variable",
+        band_axis="last",
         mosaic=True,
         chunk_grid="rectilinear",
         group_by="none",

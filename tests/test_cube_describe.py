@@ -12,7 +12,7 @@ import rasterio
 from tests.archives import make_tiff
 from virtual_tiff.cube.describe import FileReport, describe_file
 from virtual_tiff.cube.stores import locate
-from virtual_tiff.errors import FormatError
+from virtual_tiff.errors import FormatError, UsageError
 
 
 def _describe(path: Path, **profile: Any) -> FileReport:
@@ -41,6 +41,24 @@ def test_a_cog_with_overviews(tmp_path: Path) -> None:
     }
     assert report.size == path.stat().st_size
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["url"] == f"file://{path}"
+
+
+@pytest.mark.parametrize(
+    ("compress", "gdal"),
+    [
+        ("zstd", "yes, with the open options DIM_X=x and DIM_Y=y"),
+        ("deflate", "no: it lacks numcodecs.zlib"),
+        ("lzw", "no: it lacks virtual_tiff.segment"),
+    ],
+)
+def test_gdal_can_read_bands_that_stand_last(compress: str, gdal: str, tmp_path: Path) -> None:
+    make_tiff(tmp_path / "a.tif", shape=(3, 70, 90), interleave="pixel", compress=compress)
+    (image,) = describe_file(locate(tmp_path / "a.tif"), band_axis="last").images
+    assert image.array is not None
+    assert (image.array["dimensions"], image.array["chunk_shape"]) == (["y", "x", "band"], [48, 32, 3])
+    assert (image.readers or {})["GDAL"] == gdal
+    with pytest.raises(UsageError, match="band_axis='middle'"):
+        describe_file(locate(tmp_path / "a.tif"), band_axis="middle")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

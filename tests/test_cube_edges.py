@@ -482,6 +482,12 @@ def test_edges_that_are_stored_are_read_again(sizes: list[int], step: int) -> No
     assert list(axis.starts) == [sum(sizes[:number]) for number in range(len(sizes))]
     runs = [[size, 1] if number % step else size for number, size in enumerate(sizes)]
     grid = {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": [[[1, 2]], runs, [[step, 3]]]}}
-    assert stored_edges({"shape": [2, sum(sizes), 7], "chunk_grid": grid}) == (tuple(sizes), (step,) * 3)
+    metadata = {"shape": [2, sum(sizes), 7], "dimension_names": ["band", "y", "x"], "chunk_grid": grid}
+    assert stored_edges(metadata) == (tuple(sizes), (step,) * 3)
     regular = {"name": "regular", "configuration": {"chunk_shape": [1, step, 4]}}
-    assert stored_edges({"shape": [2, 5, 7], "chunk_grid": regular}) == ((step,) * -(-5 // step), (4, 4))
+    shape, names = [2, 5, 7], ["time", "y", "x"]
+    found = stored_edges({"shape": shape, "dimension_names": names, "chunk_grid": regular})
+    assert found == ((step,) * -(-5 // step), (4, 4))
+    regular = {"name": "regular", "configuration": {"chunk_shape": [step, 4, 1]}}
+    shape, names = [5, 7, 2], ["y", "x", "band"]
+    assert stored_edges({"shape": shape, "dimension_names": names, "chunk_grid": regular}) == found

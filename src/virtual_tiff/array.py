@@ -107,12 +107,12 @@ class VirtualArray:
     def _chunk_grid(self) -> dict[str, Any]:
         if not self.rectilinear:
             return {"name": "regular", "configuration": {"chunk_shape": list(self.chunk_shape)}}
-        *outer, rows, columns = self.chunk_shape
-        edges: list[Any] = [[[size, self.grid[axis]]] for axis, size in enumerate(outer)]
+        edges: list[Any] = [[[size, count]] for size, count in zip(self.chunk_shape, self.grid, strict=True)]
+        y, x = (self.dimension_names.index(name) for name in ("y", "x"))
         if self.edges is not None:
-            edges += [_runs(one) for one in self.edges]
+            edges[y], edges[x] = map(_runs, self.edges)
         else:
-            edges += [[[rows, self.grid[-2] - 1], self.last_rows], [[columns, self.grid[-1]]]]
+            edges[y] = [[self.chunk_shape[y], self.grid[y] - 1], self.last_rows]
         return {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": edges}}
 
 

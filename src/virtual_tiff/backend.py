@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
+from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.chunks import ShortStrips
 from virtual_tiff.coding import Color
 from virtual_tiff.dataset import open_pyramid, open_tiff
@@ -47,6 +48,7 @@ class VirtualTiffBackend(BackendEntrypoint):
         short_strips: ShortStrips = "auto",
         target_chunk_bytes: int = 1 << 20,
         color: Color | None = None,
+        band_axis: BandAxis = "first",
         sidecars: bool = False,
     ) -> xr.Dataset:
         """Open one level of the image, or the image of one IFD; see :func:`virtual_tiff.open_tiff`."""
@@ -61,6 +63,7 @@ class VirtualTiffBackend(BackendEntrypoint):
             short_strips=short_strips,
             target_chunk_bytes=target_chunk_bytes,
             color=color,
+            band_axis=band_axis,
             sidecars=sidecars,
             mask_and_scale=mask_and_scale,
             drop_variables=drop_variables,
@@ -86,6 +89,7 @@ class VirtualTiffBackend(BackendEntrypoint):
         short_strips: ShortStrips = "auto",
         target_chunk_bytes: int = 1 << 20,
         color: Color | None = None,
+        band_axis: BandAxis = "first",
         sidecars: bool = False,
     ) -> xr.DataTree:
         """Open the image with its overviews; see :func:`virtual_tiff.open_pyramid`."""
@@ -98,6 +102,7 @@ class VirtualTiffBackend(BackendEntrypoint):
             short_strips=short_strips,
             target_chunk_bytes=target_chunk_bytes,
             color=color,
+            band_axis=band_axis,
             sidecars=sidecars,
             mask_and_scale=mask_and_scale,
             drop_variables=drop_variables,

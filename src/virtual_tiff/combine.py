@@ -14,9 +14,8 @@ import xarray as xr
 from virtualizarr.manifests import ChunkManifest, ManifestArray
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
+from virtual_tiff.bandaxis import Order, stored_order, without_order
 from virtual_tiff.errors import ConformError, UnsupportedError
-
-type Order = tuple[int, ...] | None
 
 _ADDING: Final = {np.stack, np.expand_dims, np.broadcast_to}
 """The functions that may add dimensions."""
@@ -83,10 +82,10 @@ def _check_fill_values(arrays: Sequence[ManifestArray]) -> None:
         raise ConformError(found, feature="conform", hint="Combine only files with the same nodata value.")
 
 
-def _order(metadata: ArrayV3Metadata) -> Order:
+def _order(metadata: ArrayV3Metadata) -> Order | None:
     """The order of the transpose codec, or None."""
     codecs: Any = metadata.to_dict()["codecs"]
-    return next((tuple(codec["configuration"]["order"]) for codec in codecs if codec["name"] == "transpose"), None)
+    return stored_order(codecs)
 
 
 def _without_order(values: Any) -> Any:
@@ -95,7 +94,7 @@ def _without_order(values: Any) -> Any:
         return type(values)(_without_order(value) for value in values)
     if not isinstance(values, ManifestArray):
         return values
-    return _with_codecs(ManifestArray, values, lambda codecs: [c for c in codecs if c["name"] != "transpose"])
+    return _with_codecs(ManifestArray, values, without_order)
 
 
 def _with_order(array: ManifestArray, order: tuple[int, ...], added: int) -> ManifestArray:

@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 from obspec_utils.registry import ObjectStoreRegistry
 
+from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.chunks import ChunkOptions, ShortStrips
 from virtual_tiff.coding import Color
 from virtual_tiff.cube.stores import locate
@@ -54,6 +55,7 @@ def open_tiff(
     short_strips: ShortStrips = "auto",
     target_chunk_bytes: int = 1 << 20,
     color: Color | None = None,
+    band_axis: BandAxis = "first",
     sidecars: bool = False,
     mask_and_scale: bool = True,
     chunks: Any = None,
@@ -76,7 +78,7 @@ def open_tiff(
         environment.
     coordinates
         Whether pixel centres become the coordinates ``x`` and ``y``.
-    short_strips, target_chunk_bytes, color, sidecars
+    short_strips, target_chunk_bytes, color, band_axis, sidecars
         See :class:`~virtual_tiff.VirtualTIFF`.
     mask_and_scale
         Whether nodata becomes NaN, and scale and offset are applied.
@@ -88,7 +90,7 @@ def open_tiff(
     Returns
     -------
     xarray.Dataset
-        The variable has dims (band, y, x), or (y, x) for a single band.
+        The variable has dims (band, y, x), or (y, x, band) with ``band_axis="last"``, or (y, x) for a single band.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def open_tiff(
     opened = open_headers(url, store)
     # nobody else will read this store: the fastest codecs do
     chunk_options = ChunkOptions(short_strips, target_chunk_bytes, color, codecs="segment")
-    image_options = ImageOptions(name, coordinates, chunk_options)
+    image_options = ImageOptions(name, coordinates, chunk_options, band_axis)
     if ifd is not None:
         group = opened.source.run(image_group(opened.tiff, ifd, image_options))
     else:
@@ -120,6 +122,7 @@ def open_pyramid(
     short_strips: ShortStrips = "auto",
     target_chunk_bytes: int = 1 << 20,
     color: Color | None = None,
+    band_axis: BandAxis = "first",
     sidecars: bool = False,
     mask_and_scale: bool = True,
     chunks: Any = None,
@@ -129,7 +132,7 @@ def open_pyramid(
 
     Parameters
     ----------
-    url, name, store, coordinates, short_strips, target_chunk_bytes, color, sidecars, mask_and_scale, chunks
+    url, name, store, coordinates, short_strips, target_chunk_bytes, color, band_axis, sidecars, mask_and_scale, chunks
         See :func:`open_tiff`.
     **options
         More arguments for :func:`xarray.open_datatree`.
@@ -147,6 +150,7 @@ def open_pyramid(
         target_chunk_bytes=target_chunk_bytes,
         codecs="segment",
         color=color,
+        band_axis=band_axis,
         sidecars=sidecars,
     )
     manifest_store = parser(located, registry)

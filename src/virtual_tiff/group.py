@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from virtual_tiff.array import VirtualArray, virtual_array
+from virtual_tiff.bandaxis import BandAxis, check_band_axis, with_band_axis
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.errors import FormatError
 from virtual_tiff.geo.conventions import conventions, mask_conventions, multiscales
@@ -31,11 +32,18 @@ MASK: Final = "mask"
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """How an image becomes a group: the name of its variable, whether ``x`` and ``y`` are stored, and its chunks."""
+    """How an image becomes a group.
+
+    The name of its variable, whether ``x`` and ``y`` are stored, its chunks, and where its bands stand.
+    """
 
     name: str = "band_data"
     coordinates: bool = True
     chunks: ChunkOptions = field(default_factory=ChunkOptions)
+    band_axis: BandAxis = "first"
+
+    def __post_init__(self) -> None:
+        check_band_axis(self.band_axis)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +76,7 @@ def read_image(tiff: TiffFile, path: int | IfdPath, options: ImageOptions) -> Re
     """
     array = yield from virtual_array(tiff, path, options.chunks)
     ifd = yield from load_tags(tiff.ifd(path), DESCRIBING_TAGS)
-    return Image(array, ifd, tiff.cog_ghost)
+    return Image(with_band_axis(array, options.band_axis), ifd, tiff.cog_ghost)
 
 
 def image_group(
@@ -144,7 +152,7 @@ def described_group(
 def image_metadata(image: Image, main: Ifd | None = None) -> RasterMetadata:
     """Return what the values of an image mean; those of an overview mean what those of the full image do."""
     array = image.array
-    bands = array.shape[0] if "band" in array.dimension_names else 1
+    bands = dict(zip(array.dimension_names, array.shape, strict=True)).get("band", 1)
     own = band_metadata(image.ifd, array.dtype, bands)
     if _is_converted(array):
         return _rgb_metadata(own)

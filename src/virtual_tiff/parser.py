@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from obspec_utils.registry import ObjectStoreRegistry
 from virtualizarr.manifests import ManifestStore
 
+from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.chunks import ChunkOptions, Codecs, ShortStrips
 from virtual_tiff.coding import Color
 from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
@@ -52,6 +53,10 @@ class VirtualTIFF:
     color
         None for samples as they are stored (JPEG of YCbCr gives RGB all the same, as with every decoder); "rgb" to
         have palettes, YCbCr, CMYK and L*a*b* converted.
+    band_axis
+        Where the bands of an array stand: "first", ``(band, y, x)``, or "last", ``(y, x, band)``; of a stack
+        ``(plane, y, x, band)``. The chunks are the same bytes; with bands last no ``transpose`` codec is needed, which
+        GDAL misreads. Images of one band have no such axis.
     sidecars
         Whether overviews and masks are also looked for in files beside this one (``.ovr``, ``.msk``, ``.msk.ovr``
         behind its name): three requests more. For the "pyramid" layout; a file that is not there is no error.
@@ -79,6 +84,7 @@ class VirtualTIFF:
     target_chunk_bytes: int = 1 << 20
     codecs: Codecs = "core"
     color: Color | None = None
+    band_axis: BandAxis = "first"
     sidecars: bool = False
     on_error: OnError = "raise"
     prefetch: int = 32768
@@ -127,7 +133,7 @@ class VirtualTIFF:
 
     def _options(self) -> ImageOptions:
         chunks = ChunkOptions(self.short_strips, self.target_chunk_bytes, self.color, self.codecs)
-        return ImageOptions(name=self.name, coordinates=self.coordinates, chunks=chunks)
+        return ImageOptions(self.name, self.coordinates, chunks, self.band_axis)
 
     def _all_images(self, source: Source, tiff: TiffFile) -> VirtualGroup:
         """Every IFD, named by its path: "0", "1", and "1_0" for a SubIFD."""

@@ -12,7 +12,7 @@ import typer
 
 from virtual_tiff.cli import build, export, upkeep
 from virtual_tiff.cli.oneline import OneLineGroup
-from virtual_tiff.cli.options import Json, Verbose
+from virtual_tiff.cli.options import BandAxis, Json, Verbose
 from virtual_tiff.cli.preview import preview
 from virtual_tiff.cli.report import EXIT_CODES, epilog, show_json, told
 
@@ -49,6 +49,7 @@ def start(
 def info(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE_OR_URL", help="A TIFF file.")],
+    band_axis: BandAxis = "first",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -58,7 +59,7 @@ def info(
         from virtual_tiff.cube.describe import describe_file
         from virtual_tiff.cube.stores import locate
 
-        report = describe_file(locate(file))
+        report = describe_file(locate(file), band_axis=band_axis)
         if as_json:
             show_json(report.to_json())
         else:

@@ -66,6 +66,13 @@ Ledger = Annotated[
     Path | None,
     typer.Option(help="A Parquet file from which a run that was killed goes on.", rich_help_panel=SPEED),
 ]
+BandAxis = Annotated[
+    Literal["first", "last"],
+    typer.Option(
+        help="Where the bands of files stand: (band, y, x), or (y, x, band), which GDAL needs for interleaved ones.",
+        rich_help_panel=EXPOSED,
+    ),
+]
 Batch = Annotated[int, typer.Option(min=1, help="References per commit at most.", rich_help_panel=WRITING)]
 Message = Annotated[str | None, typer.Option(help="Of the commit; else what came in.", rich_help_panel=WRITING)]
 
@@ -235,6 +242,7 @@ class CubeOptions:
         Literal["dimension", "variable"],
         typer.Option(help="Bands along a dimension, or as variables.", rich_help_panel=CUBE),
     ] = "dimension"
+    band_axis: BandAxis = "first"
     mosaic: Annotated[
         bool, typer.Option("--mosaic", help="Never stack files by their names.", rich_help_panel=CUBE)
     ] = False
@@ -295,6 +303,7 @@ class CubeOptions:
             time=self.time,
             axes=self.axis or None,
             band_as=self.band_as,
+            band_axis=self.band_axis,
             bands=parse_bands(self.bands),
             bounds=parse_bounds(self.bounds),
             window=parse_window(self.window),

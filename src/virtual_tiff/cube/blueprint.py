@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.bandaxis import bands_last, in_order, last_order
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.geo.coordinate import Coordinate
 
@@ -79,6 +80,16 @@ class ArrayPlan:
     def references(self) -> int:
         """Number of byte ranges that are referenced."""
         return sum(int(np.count_nonzero(placement.array.lengths)) for placement in self.placements)
+
+    def with_bands_last(self, lead: int) -> ArrayPlan:
+        """The same array with the bands of files, if they have any, behind all other axes; `lead` axes lead."""
+        order = last_order(self.template.dimension_names, lead)
+        if order is None:
+            return self
+        placements = (
+            Placement(one.header, in_order(one.index, order), bands_last(one.array)) for one in self.placements
+        )
+        return replace(self, template=bands_last(self.template, lead), placements=tuple(placements))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

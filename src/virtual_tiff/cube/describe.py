@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from virtual_tiff.array import LAYOUT_TAGS, VirtualArray, virtual_array
+from virtual_tiff.bandaxis import BandAxis, check_band_axis, with_band_axis
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.coding import COMPRESSION_NAMES
 from virtual_tiff.cube.runner import run
@@ -84,18 +85,19 @@ class FileReport:
         return asdict(self)
 
 
-def describe_file(place: Location, options: ChunkOptions | None = None) -> FileReport:
-    """Read the headers of one file and report on every IFD and SubIFD.
+def describe_file(place: Location, options: ChunkOptions | None = None, *, band_axis: BandAxis = "first") -> FileReport:
+    """Read the headers of one file and report on every IFD and SubIFD, as options would expose it.
 
     Raises
     ------
     VirtualTiffError
         When the file cannot be read or is no TIFF; what is wrong with single images stands in the report.
     """
-    return run(_describe(place, options))
+    check_band_axis(band_axis)
+    return run(_describe(place, options, band_axis))
 
 
-async def _describe(place: Location, options: ChunkOptions | None) -> FileReport:
+async def _describe(place: Location, options: ChunkOptions | None, band_axis: BandAxis) -> FileReport:
     source = Source(place.store, place.path, place.url)
     tiff = await read_tiff_async(source)
     images = []
@@ -110,7 +112,7 @@ async def _describe(place: Location, options: ChunkOptions | None) -> FileReport
         except VirtualTiffError as error:
             images.append(_refused(ifd, layout, error))
         else:
-            images.append(_exposed(ifd, layout, array))
+            images.append(_exposed(ifd, layout, with_band_axis(array, band_axis)))
     rasters = [await source.run_async(describe_image(tiff, pyramid)) for pyramid in pyramids(tiff)]
     return FileReport(
         url=place.url,
@@ -194,6 +196,8 @@ def find_readers(array: VirtualArray) -> dict[str, str]:
         gdal = f"no: it lacks {', '.join(sorted(names - _GDAL_CODECS - {'transpose'}))}"
     elif gdal == YES and "transpose" in names:
         gdal = "no: it misreads transposed chunks without an error"
+    elif gdal == YES and array.dimension_names[-1] != "x":
+        gdal = "yes, with the open options DIM_X=x and DIM_Y=y"  # without a CRS it takes the last axis for x
     readers = {
         "zarr-python": "yes, with virtual-tiff installed" if segment else YES,
         "zarrs": lacking if segment else YES,

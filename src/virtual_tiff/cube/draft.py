@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.axes import AxisValue
@@ -55,6 +56,7 @@ class Request:
     axes: Sequence[str] | None = None
     presize: Mapping[str, Sequence[AxisValue]] = field(default_factory=dict)
     band_as: BandAs = "dimension"
+    band_axis: BandAxis = "first"
     bands: Sequence[int | str] | None = None
     bounds: Bounds | None = None
     window: Window | None = None
@@ -83,6 +85,7 @@ class Request:
         stack_options(
             None,
             band_as=self.band_as,
+            band_axis=self.band_axis,
             on_duplicate=self.on_duplicate,
             bounds=self.bounds,
             window=self.window,
@@ -187,6 +190,7 @@ def plan_request(headers: Sequence[FileHeader], request: Request) -> CubePlan:
         axes=[axis for axis in axes if axis != TIME],
         presize=request.presize,
         band_as=request.band_as,
+        band_axis=request.band_axis,
         bands=request.bands,
         bounds=request.bounds,
         window=request.window,

@@ -282,11 +282,12 @@ class _Class:
 def stored_edges(metadata: Mapping[str, Any]) -> StoredEdges:
     """The chunks of an array along y and x, out of its ``zarr.json``."""
     grid = metadata["chunk_grid"]
+    axes = [metadata["dimension_names"].index(name) for name in ("y", "x")]
     if grid["name"] == "regular":
-        pairs = zip(grid["configuration"]["chunk_shape"][-2:], metadata["shape"][-2:], strict=True)
+        pairs = [(grid["configuration"]["chunk_shape"][axis], metadata["shape"][axis]) for axis in axes]
         rows, columns = ((chunk,) * -(-size // chunk) for chunk, size in pairs)
     else:
-        rows, columns = map(_expanded, grid["configuration"]["chunk_shapes"][-2:])
+        rows, columns = (_expanded(grid["configuration"]["chunk_shapes"][axis]) for axis in axes)
     return rows, columns
 
 

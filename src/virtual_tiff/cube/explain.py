@@ -118,8 +118,8 @@ def _explain(group: GroupPlan, array: ArrayPlan) -> ArrayExplanation:
     mean = stored / references if references else 0.0
     steps = math.prod(map(len, group.axes))
     inner = template.grid[len(group.axes) :]
-    rows, columns = template.chunk_shape[-2:]
-    tile = min(-(-MAP_TILE // rows), inner[-2]) * min(-(-MAP_TILE // columns), inner[-1])
+    ground = [template.dimension_names.index(name) for name in ("y", "x")]
+    tile = math.prod(min(-(-MAP_TILE // template.chunk_shape[axis]), template.grid[axis]) for axis in ground)
 
     def reading(chunks: int) -> Reading:
         requests = min(chunks, references)

@@ -270,8 +270,8 @@ def _check_edges(path: str, metadata: Json, before: Footprint, now: Footprint) -
     chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
     step = _offset(before, now)
     old, new = (before.height, before.width), (now.height, now.width)
-    for axis, name in enumerate(("row", "column")):
-        size = chunk[axis - 2]
+    for axis, (name, dim) in enumerate((("row", "y"), ("column", "x"))):
+        size = chunk[metadata["dimension_names"].index(dim)]
         end = step[axis] + old[axis]
         if step[axis] % size or (end % size and end != new[axis]):
             found = f"/{path} cannot grow by these files: its last {name} lies within a chunk whose rest is padding"

@@ -19,6 +19,7 @@ from icechunk.store import IcechunkStore
 from obspec_utils.registry import ObjectStoreRegistry
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.bandaxis import Order, in_order, last_order
 from virtual_tiff.cube.axes import Axis
 from virtual_tiff.cube.draws import Ranges, chunks_inside, draw, in_turn
 from virtual_tiff.cube.edges import chunk_at, stored_edges
@@ -196,7 +197,10 @@ class _Cube:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What a file gives to one array of a cube; ``corner`` is its upper left pixel there."""
+    """What a file gives to one array of a cube; ``corner`` is its upper left pixel there.
+
+    The file has its bands first, whatever the axes of the array are.
+    """
 
     row: Row
     header: FileHeader
@@ -208,9 +212,22 @@ class _Part:
     @property
     def chunks(self) -> Ranges:
         """The chunks of the file that lie in the array."""
-        own, shape = self.view.array, self.array.shape[-2:]
+        own, shape = self.view.array, [self.array.shape[self.order.index(self.array.ndim - axis)] for axis in (2, 1)]
         inner = zip(own.shape[-2:], own.chunk_shape[-2:], self.corner, shape, strict=True)
         return (*map(range, own.grid[:-2]), *(chunks_inside(*one) for one in inner))
+
+    @property
+    def order(self) -> Order:
+        """The axes of the array, by their numbers where the bands of the file come first."""
+        count, names = self.array.ndim, self.view.array.dimension_names
+        order = last_order(("",) * (count - len(names)) + names) if self.options.band_axis == "last" else None
+        return order or tuple(range(count))
+
+    def read(self, at: Sequence[int | slice]) -> Values:
+        """Read from the cube what has the axes of the file: `at` has a number for each axis that leads."""
+        found = np.asarray(self.array[in_order(at, self.order)])
+        lead = self.array.ndim - found.ndim
+        return np.moveaxis(found, range(found.ndim), [axis - lead for axis in self.order[lead:]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +296,10 @@ def _compare(cube: _Cube, drawn: _Chunk, file: _File) -> Pixels:
     )
     try:
         at = _place(cube, part, box)
-        ours = np.asarray(array[at])
+        ours = part.read(at)
     except Exception as error:  # noqa: BLE001 (whatever reading raises is the finding)
         return Pixels(url, array.path, index, "differs", "not compared", f"reading the cube raises {_told(error)}")
-    chunk = _chunk(array, own, at)
+    chunk = in_order(_chunk(array, own, at), part.order)
     try:
         decoded = _decode(part.header, own, box)
     except Exception as error:  # noqa: BLE001
@@ -306,7 +323,7 @@ def _place(cube: _Cube, part: _Part, box: Sequence[slice]) -> tuple[int | slice,
 
 
 def _chunk(array: zarr.Array[Any], part: VirtualArray, at: Sequence[int | slice]) -> tuple[int, ...]:
-    """The chunk of a cube that has the first pixel of a part."""
+    """The chunk of a cube that has the first pixel of a part, with bands first."""
     first = [one if isinstance(one, int) else one.start for one in at]
     inner = part.chunk_shape[:-2]
     outer = [*first[: len(first) - len(part.chunk_shape)], *map(floordiv, first[-len(part.chunk_shape) : -2], inner)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement, texts
 from virtual_tiff.cube.cells import TimeSource
@@ -30,6 +31,7 @@ def plan_stack(
     time: TimeSource | None = None,
     axes: Sequence[str] = (),
     band_as: BandAs = "dimension",
+    band_axis: BandAxis = "first",
     bands: Sequence[int | str] | None = None,
     bounds: Bounds | None = None,
     window: Window | None = None,
@@ -63,6 +65,9 @@ def plan_stack(
     band_as
         "dimension", or "variable" for one variable per band: bands named by the keys of files, or bands of planar
         files.
+    band_axis
+        Where the bands that files hold stand: "first", ``(..., band, y, x)``, or "last", ``(..., y, x, band)``, which
+        needs no ``transpose`` codec for interleaved bands. An axis ``band`` of files that hold one band each leads.
     bands
         Which bands: numbers from 1, or names.
     bounds, window
@@ -104,6 +109,7 @@ def plan_stack(
         time=time,
         axes=axes,
         band_as=band_as,
+        band_axis=band_axis,
         bands=bands,
         bounds=bounds,
         window=window,

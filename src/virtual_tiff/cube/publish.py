@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
+from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.axes import AxisValue
@@ -48,6 +49,7 @@ def publish(
     axes: Sequence[str] | None = None,
     presize: Mapping[str, Sequence[AxisValue]] | None = None,
     band_as: BandAs = "dimension",
+    band_axis: BandAxis = "first",
     bands: Sequence[int | str] | None = None,
     bounds: Bounds | None = None,
     window: Window | None = None,
@@ -107,6 +109,9 @@ def publish(
         places there.
     band_as
         "dimension", or "variable" for one variable per band.
+    band_axis
+        Where the bands that files hold stand: "first", ``(..., band, y, x)``, or "last", ``(..., y, x, band)``. The
+        references are the same; interleaved bands need no ``transpose`` codec then, which GDAL misreads.
     bands, bounds, window
         What is exposed: bands by number (from 1) or name; an area, in whole chunks, as (west, south, east, north) in
         units of the CRS or as (column, row, width, height) in pixels.
@@ -171,6 +176,7 @@ def publish(
         axes=axes,
         presize=presize or {},
         band_as=band_as,
+        band_axis=band_axis,
         bands=bands,
         bounds=bounds,
         window=window,

@@ -127,7 +127,8 @@ class Recipe:
     """A cube: the options of its plan, how headers are read, what inputs say, and its trees.
 
     ``plan`` are arguments of :func:`virtual_tiff.cube.groups.plan`, ``inputs`` those of
-    :class:`virtual_tiff.cube.listed.InputOptions`, ``watched`` those of the plan.
+    :class:`virtual_tiff.cube.listed.InputOptions`, ``watched`` those of the plan. A plan without ``band_axis`` has its
+    bands first: nothing more is written then than before there was a choice.
     """
 
     plan: Mapping[str, Any]
@@ -142,6 +143,8 @@ class Recipe:
         asked = {key: value for key, value in plan.asked.items() if key not in ("levels", "mosaic", "presize")}
         if callable(asked.get("time")):
             asked["time"] = FUNCTION
+        if asked.get("band_axis") == "first":
+            del asked["band_axis"]
         fixed = asked.get("bounds") is not None or asked.get("window") is not None
         found = (TreeRecipe.of(tree, fixed=fixed, watched=plan.watched) for tree in plan.trees if tree.headers)
         return cls(plan=asked, reading=reading, inputs=dict(inputs or {}), trees=tuple(found), watched=plan.watched)

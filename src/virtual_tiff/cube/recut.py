@@ -10,17 +10,19 @@ from itertools import accumulate
 import numpy as np
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.bandaxis import stored_order, without_order
 
 
 def can_recut(array: VirtualArray) -> bool:
     """Whether the rows of an array lie behind one another in the file, plane by plane, as they are read."""
     if array.inlined or array.grid[-1] != 1 or array.chunk_shape[-1] != array.shape[-1] or not array.lengths.all():
         return False
-    for codec in array.codecs:
-        order = codec["configuration"]["order"] if codec["name"] == "transpose" else None
-        if codec["name"] not in ("bytes", "transpose") or (order is not None and order[0] != len(array.shape) - 2):
-            return False
-    if math.prod(array.chunk_shape[:-2]) > 1 and not any(codec["name"] == "transpose" for codec in array.codecs):
+    order = stored_order(array.codecs)
+    if any(codec["name"] != "bytes" for codec in without_order(array.codecs)):
+        return False
+    if order is not None and order[0] != len(array.shape) - 2:
+        return False
+    if order is None and math.prod(array.chunk_shape[:-2]) > 1:
         return False
     sizes = np.full(array.grid[-2], array.chunk_shape[-2], np.uint64)
     if array.last_rows is not None:

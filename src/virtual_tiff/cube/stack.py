@@ -294,14 +294,13 @@ def _group(
             template = variable.edges.shape(template)
         found = _describe(variable, exposed, template, options)
         described.append(found)
-        attributes = {**template.attributes, **found.array}
-        arrays.append(
-            ArrayPlan(
-                name=variable.name,
-                template=replace(template, attributes=attributes),
-                placements=tuple(_placement(tile, index, variable.edges) for tile in variable.tiles),
-            )
+        array = ArrayPlan(
+            name=variable.name,
+            template=replace(template, attributes={**template.attributes, **found.array}),
+            placements=tuple(_placement(tile, index, variable.edges) for tile in variable.tiles),
         )
+        # All is planned with bands first; only what is written has them elsewhere.
+        arrays.append(array.with_bands_last(len(sizes)) if options.band_axis == "last" else array)
     stored = _merged(described)
     dims = {name for array in arrays for name in array.template.dimension_names}
     check_names(axes.names, [array.name for array in arrays], _taken(dims - set(axes.names), stored))

@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 from affine import Affine
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.bandaxis import BandAxis, check_band_axis
 from virtual_tiff.cube.axes import AxisValue
 from virtual_tiff.cube.blueprint import Footprint
 from virtual_tiff.cube.cells import TimeSource
@@ -45,6 +46,7 @@ class StackOptions:
     time: TimeSource | None = None
     axes: tuple[str, ...] = ()
     band_as: BandAs = "dimension"
+    band_axis: BandAxis = "first"
     bands: tuple[int | str, ...] | None = None
     bounds: Bounds | None = None
     window: Window | None = None
@@ -58,6 +60,7 @@ class StackOptions:
         if self.band_as not in ("dimension", "variable"):
             found = f"band_as={self.band_as!r}"
             raise UsageError(found, feature="usage", hint="Choose 'dimension' or 'variable'.")
+        check_band_axis(self.band_axis)
         if self.chunk_grid not in get_args(ChunkGrid.__value__):
             found = f"chunk_grid={self.chunk_grid!r}"
             raise UsageError(found, feature="usage", hint="Choose 'regular' or 'rectilinear'.")

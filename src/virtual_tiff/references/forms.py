@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from virtual_tiff.bandaxis import in_order
 from virtual_tiff.references.nodes import ArrayNode, Block, GroupNode, Index, Json, ZarrFormat
 from virtual_tiff.references.zarr2 import array_documents
 
@@ -53,7 +54,7 @@ class ArrayForm:
         order = self.order
         if order is None:
             return self.node.stored
-        return {tuple(index[axis] for axis in order): chunk for index, chunk in self.node.stored.items()}
+        return {in_order(index, order): chunk for index, chunk in self.node.stored.items()}
 
     def blocks(self) -> Iterator[Block]:
         """The chunks of each file."""
@@ -81,7 +82,7 @@ def form_of(node: GroupNode | ArrayNode, zarr_format: ZarrFormat) -> GroupForm |
     if zarr_format == 3:
         return ArrayForm(node=node, documents={"zarr.json": node.metadata}, grid=node.grid, separator=separator)
     found = array_documents(node.metadata, path=node.path, missing=node.missing, stored=bool(node.stored))
-    grid = node.grid if found.order is None else tuple(node.grid[axis] for axis in found.order)
+    grid = node.grid if found.order is None else in_order(node.grid, found.order)
     return ArrayForm(
         node=node, documents=found.documents, grid=grid, separator=separator, order=found.order, notes=found.notes
     )

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from virtual_tiff.bandaxis import in_order
+
 type Json = Mapping[str, Any]
 type ZarrFormat = Literal[2, 3]
 type Index = tuple[int, ...]
@@ -34,10 +36,10 @@ class Block:
         """The same chunks of an array whose axes have been put in another order."""
         return Block(
             url=self.url,
-            index=tuple(self.index[axis] for axis in order),
+            index=in_order(self.index, order),
             offsets=self.offsets.transpose(order),
             lengths=self.lengths.transpose(order),
-            inlined={tuple(index[axis] for axis in order): chunk for index, chunk in self.inlined.items()},
+            inlined={in_order(index, order): chunk for index, chunk in self.inlined.items()},
         )
 
 

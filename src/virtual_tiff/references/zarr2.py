@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from virtual_tiff.array import fill_value_json
+from virtual_tiff.bandaxis import in_order, stored_order, without_order
 from virtual_tiff.errors import UsageError
 from virtual_tiff.references.nodes import Index, Json
 
@@ -59,14 +60,15 @@ def array_documents(metadata: Json, *, path: str, missing: int, stored: bool) ->
     """
     if metadata["chunk_grid"]["name"] != "regular":
         raise _refused(path, "its chunk grid is rectilinear, which Zarr v2 does not have")
-    order, endian, filters, compressor = _chain(metadata["codecs"], path)
+    order = stored_order(metadata["codecs"])
+    endian, filters, compressor = _chain(without_order(metadata["codecs"]), path)
     attributes = dict(metadata["attributes"])
     sentinel = _sentinel(attributes.pop("_FillValue", None), metadata["data_type"])
     shape, chunks = metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"]
     names = metadata["dimension_names"]
     notes = []
     if order is not None:
-        shape, chunks, names = ([values[axis] for axis in order] for values in (shape, chunks, names))
+        shape, chunks, names = (in_order(values, order) for values in (shape, chunks, names))
         notes.append(f"{path}: Zarr v2 keeps the order of the file, so that its dimensions are ({', '.join(names)})")
     fill_value = sentinel
     if missing and not stored:
@@ -94,19 +96,14 @@ def array_documents(metadata: Json, *, path: str, missing: int, stored: bool) ->
     return Documents(documents={".zarray": zarray, ".zattrs": zattrs}, order=order, notes=tuple(notes))
 
 
-def _chain(
-    codecs: Sequence[Json], path: str
-) -> tuple[Index | None, str | None, list[dict[str, Any]], dict[str, Any] | None]:
-    """The order of axes, the byte order, the filters and the compressor of a chain."""
-    order: Index | None = None
+def _chain(codecs: Sequence[Json], path: str) -> tuple[str | None, list[dict[str, Any]], dict[str, Any] | None]:
+    """The byte order, the filters and the compressor of a chain."""
     endian: str | None = None
     filters: list[dict[str, Any]] = []
     compressor: dict[str, Any] | None = None
     for codec in codecs:
         name, options = codec["name"], dict(codec.get("configuration", {}))
-        if name == "transpose" and order is None:
-            order = tuple(options["order"])
-        elif name == "bytes":
+        if name == "bytes":
             endian = options.get("endian")
         elif name == "vlen-utf8":
             filters.append({"id": "vlen-utf8"})
@@ -116,7 +113,7 @@ def _chain(
             compressor = {"id": _RENAMED[name], **options}
         else:
             raise _refused(path, f"its codec {name} has no counterpart in Zarr v2")
-    return order, endian, filters, compressor
+    return endian, filters, compressor
 
 
 def _dtype(data_type: str, endian: str | None, path: str) -> str:
