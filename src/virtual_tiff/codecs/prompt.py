@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterable
 from functools import partial
@@ -17,8 +18,11 @@ from virtual_tiff.codecs.together import call_together
 _TINY: Final = 0.5
 """Chunks that take up to so many times as long as handing them to a thread are decoded where they are."""
 
-_SHORT: Final = 4
-"""And those that take up to so many times as long, by the loop's thread and others together."""
+_SHORT: Final = 4 if (os.cpu_count() or 1) <= 2 else 2
+"""And those that take up to so many times as long, by the loop's thread and others together.
+
+Where there are more processors, it soon pays to leave the loop to its own work.
+"""
 
 
 class PromptCodec(BytesBytesCodec):
