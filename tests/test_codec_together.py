@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from virtual_tiff.codecs import together
+from virtual_tiff.codecs.gather import Call
 from virtual_tiff.codecs.together import call_together
 
 
@@ -22,11 +23,10 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 def rounds(efforts: list[float]) -> list[int]:
     """Make calls of such efforts; return how many were made at a time."""
     made: list[int] = []
-    make = together._make
 
-    def counted(calls: list[together._Call]) -> None:
+    def counted(calls: list[Call]) -> None:
         made.append(len(calls))
-        make(calls)
+        together._make(calls)
 
     async def one(number: int, effort: float) -> int:
         for _ in range(number % 3):  # as tasks of zarr, which come some turns later
@@ -37,7 +37,7 @@ def rounds(efforts: list[float]) -> list[int]:
         return await asyncio.gather(*(one(number, effort) for number, effort in enumerate(efforts)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together, "_make", counted)
+        patch.setattr(together._gatherer, "_make", counted)
         assert asyncio.run(all_of_them()) == list(range(len(efforts)))
     return made
 

@@ -1,23 +1,22 @@
 """Short calls that tasks of an event loop make at about the same time: its thread makes them, and idle threads help.
 
-A call that takes about as long as handing it to a thread is not worth that. But zarr's default pipeline asks for some
-ten chunks at about the same time, and while threads decode those, the loop would only compete with them for Python: so
-it takes part, and goes on when all are done.
+A call that takes about as long as handing it to a thread is not worth that. And while threads decode what ten tasks
+have asked for, the loop would only compete with them for Python: so it takes part, and goes on when all are done.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final
 
+from virtual_tiff.codecs.gather import Call, Gatherer, deliver
+
 _QUIET_TURNS: Final = 6
-"""Turns of the loop without another call, after which none is expected: zarr needs up to four for its next chunk."""
+"""zarr needs up to four turns of the loop until it asks for its next chunk."""
 
 _MOST_EFFORT: Final = 40
 """Times that handing a call to a thread takes, some milliseconds in all: the loop stands still for so long."""
@@ -27,27 +26,8 @@ _WORTH_HELP: Final = 2
 
 _PROCESSORS: Final = os.cpu_count() or 1
 
-type _Call = tuple[Callable[[], Any], asyncio.Future[Any]]
-
-
-class _Gathering:
-    """Calls that have been asked for, and for how many turns there was no other."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.calls: list[_Call] = []
-        self.effort = 0.0
-        self.seen = 0
-        self.quiet = 0
-
-
-class _Now(threading.local):
-    """The calls that are being gathered in this thread."""
-
-    gathering: _Gathering | None = None
-
-
-_now = _Now()
+type _Made = list[tuple[Call, Any]]
+"""Calls, and what each returned, or its error."""
 
 
 async def call_together[T](run: Callable[[], T], effort: float) -> T:
@@ -60,31 +40,11 @@ async def call_together[T](run: Callable[[], T], effort: float) -> T:
     effort
         How many times as long it takes as handing it to another thread.
     """
-    loop = asyncio.get_running_loop()
-    waiting: asyncio.Future[T] = loop.create_future()
-    gathering = _now.gathering
-    if gathering is None or gathering.loop is not loop:
-        gathering = _now.gathering = _Gathering(loop)
-        loop.call_soon(_turn, gathering)
-    gathering.calls.append((run, waiting))
-    gathering.effort += effort
-    return await waiting
+    result: T = await _gatherer.ask(run, effort)
+    return result
 
 
-def _turn(gathering: _Gathering) -> None:
-    """Wait until no more calls come, then make them."""
-    count = len(gathering.calls)
-    gathering.quiet = gathering.quiet + 1 if count == gathering.seen else 0
-    gathering.seen = count
-    if gathering.quiet < _QUIET_TURNS and gathering.effort < _MOST_EFFORT:
-        gathering.loop.call_soon(_turn, gathering)
-        return
-    if _now.gathering is gathering:
-        _now.gathering = None
-    _make(gathering.calls)
-
-
-def _make(calls: list[_Call]) -> None:
+def _make(calls: list[Call]) -> None:
     """Make calls together with helpers, and deliver the results.
 
     A helper that has not begun when nothing is left to do is not waited for: whatever the other threads are busy
@@ -92,13 +52,16 @@ def _make(calls: list[_Call]) -> None:
     """
     left = deque(calls)
     helpers = _ask_for_help(left, min(_PROCESSORS - 1, len(calls) // _WORTH_HELP))
-    _deliver(_make_some(left))
+    deliver(_make_some(left))
     for helper in helpers:
         if not helper.cancel():
-            _deliver(helper.result())
+            deliver(helper.result())
 
 
-def _ask_for_help(left: deque[_Call], count: int) -> list[Future[list[tuple[_Call, Any]]]]:
+_gatherer: Final = Gatherer(_make, quiet_turns=_QUIET_TURNS, most=_MOST_EFFORT)
+
+
+def _ask_for_help(left: deque[Call], count: int) -> list[Future[_Made]]:
     try:
         return [_helpers().submit(_make_some, left) for _ in range(count)]
     except RuntimeError:  # the interpreter is shutting down
@@ -115,31 +78,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
-def _make_some(left: deque[_Call]) -> list[tuple[_Call, Any]]:
-    """Make calls while there are some; return what each returned, or its error."""
-    made: list[tuple[_Call, Any]] = []
+def _make_some(left: deque[Call]) -> _Made:
+    """Make calls while there are some."""
+    made: _Made = []
     while True:
         try:
             call = left.popleft()
         except IndexError:
             return made
-        made.append((call, _outcome(*call)))
-
-
-def _outcome(run: Callable[[], Any], waiting: asyncio.Future[Any]) -> Any:
-    if waiting.cancelled():
-        return None
-    try:
-        return run()
-    except Exception as error:  # noqa: BLE001 (it is raised where the result is awaited)
-        return error
-
-
-def _deliver(made: Iterable[tuple[_Call, Any]]) -> None:
-    for (_, waiting), outcome in made:
-        if waiting.done():
-            continue
-        if isinstance(outcome, BaseException):
-            waiting.set_exception(outcome)
-        else:
-            waiting.set_result(outcome)
+        made.append((call, call.outcome()))
