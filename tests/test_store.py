@@ -20,7 +20,7 @@ from virtualizarr.manifests import ManifestStore
 from zarr.core.buffer import default_buffer_prototype
 
 from virtual_tiff import FormatError, SourceError, UnsupportedError, VirtualTIFF, store
-from virtual_tiff.store import RangeStore, local_path
+from virtual_tiff.store import RangeStore, RootRegistry, local_path, resolve
 
 FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
 PIXELS = np.random.default_rng(5).integers(0, 250, (3, 200, 150), "u2")
@@ -210,13 +210,15 @@ class Watched(LocalStore):
 def test_paths_are_those_of_the_object_store(tmp_path: Path) -> None:
     url = (tmp_path / "a.tif").as_uri()
     whole, inside = LocalStore(), LocalStore(tmp_path)
-    assert local_path(whole, url) == local_path(inside, url) == str(tmp_path / "a.tif")
-    assert local_path(inside, "file:///a.tif") == str(tmp_path / "a.tif")
-    assert local_path(whole, "file:///a%20b.tif") == "/a%20b.tif"
-    for unusual in ("file:///a/../b.tif", "file:///a//b.tif"):
+    for files in (whole, inside):
+        for registry in (ObjectStoreRegistry({"file://": files}), RootRegistry("file:///", files)):
+            assert local_path(*resolve(registry, url)) == str(tmp_path / "a.tif")
+    assert local_path(inside, "a.tif") == str(tmp_path / "a.tif")
+    assert local_path(whole, "a%20b.tif") == "/a%20b.tif"
+    for unusual in ("a/../b.tif", "a//b.tif"):
         assert local_path(whole, unusual) is None
-    assert local_path(Watched(), url) is None
-    assert local_path(MemoryStore(), "memory://files/a.tif") is None
+    assert local_path(Watched(), "a.tif") is None
+    assert local_path(MemoryStore(), "a.tif") is None
 
 
 @pytest.mark.parametrize("name", ["a b.tif", "ä.tif", "50%20.tif", "[1]*.tif"])

@@ -12,13 +12,14 @@ from obspec_utils.registry import ObjectStoreRegistry
 from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.chunks import ChunkOptions, ShortStrips
 from virtual_tiff.coding import Color
-from virtual_tiff.cube.stores import locate
+from virtual_tiff.cube.stores import locate, split_url
 from virtual_tiff.errors import UsageError
 from virtual_tiff.group import ImageOptions, VirtualGroup, image_group
 from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.parser import VirtualTIFF
 from virtual_tiff.pipeline import FastEntrypoint, open_group
 from virtual_tiff.sidecar import whole_image
+from virtual_tiff.store import RootRegistry, resolve
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
 from virtual_tiff.tiff.source import Source, read_tiff
 
@@ -40,7 +41,7 @@ class OpenedTiff:
 def open_headers(url: str | os.PathLike[str], store: Any = None) -> OpenedTiff:
     """Read the headers of a file; for the arguments see :func:`open_tiff`."""
     registry, located = _registry(url, store)
-    source = Source(*registry.resolve(located), located)
+    source = Source(*resolve(registry, located), located)
     return OpenedTiff(source, read_tiff(source), registry)
 
 
@@ -66,7 +67,8 @@ def open_tiff(
     Parameters
     ----------
     url
-        A path, or a ``file://``, ``s3://``, ``gs://``, ``az://`` or ``http(s)://`` URL.
+        A path, or a ``file://``, ``s3://``, ``gs://``, ``az://`` or ``http(s)://`` URL; see
+        :func:`virtual_tiff.cube.stores.locate` for names with ``#``, ``?`` or ``%`` in them.
     level
         The resolution of the first image: 0 the finest, then its overviews.
     ifd
@@ -166,13 +168,9 @@ def open_pyramid(
 
 
 def _registry(url: str | os.PathLike[str], store: Any) -> tuple[ObjectStoreRegistry[Any], str]:
-    """Return a registry that serves the URL, and the URL as VirtualiZarr wants it: with its path as it is."""
+    """Return a registry that serves the URL, and the URL as that takes it: with its path as it is, not encoded."""
     if store is not None:
-        text = os.fspath(url)
-        scheme, separator, rest = text.partition("://")
-        if not separator:
-            found = "a store was passed with a URL that has no scheme"
-            raise UsageError(found, feature="usage", url=text, hint="Write s3://bucket/key, https://host/path, ...")
-        return ObjectStoreRegistry({f"{scheme}://{rest.partition('/')[0]}": store}), text
+        root, path = split_url(os.fspath(url))
+        return RootRegistry(root, store), root + path
     place = locate(url)
-    return ObjectStoreRegistry({place.root: place.store}), place.root + place.path
+    return RootRegistry(place.root, place.store), place.plain

@@ -16,6 +16,7 @@ from virtual_tiff.errors import SourceError, UsageError, VirtualTiffError
 from virtual_tiff.group import ImageOptions, VirtualGroup, flat_group, image_group, parent_images
 from virtual_tiff.manifest import PyramidStore, manifest_group
 from virtual_tiff.sidecar import whole_image
+from virtual_tiff.store import resolve
 from virtual_tiff.tiff.ifd import IfdPath, TiffFile
 from virtual_tiff.tiff.protocol import Limits
 from virtual_tiff.tiff.source import Source, read_tiff
@@ -107,7 +108,8 @@ class VirtualTIFF:
         Parameters
         ----------
         url
-            The file, with its scheme: ``s3://``, ``https://``, ``file://``, ...
+            The file, with its scheme: ``s3://``, ``https://``, ``file://``, ... Its path is taken as it is, not
+            decoded; one with ``#`` or ``?`` in it, which VirtualiZarr would leave out, is refused.
         registry
             Knows the store that serves the URL.
 
@@ -121,7 +123,7 @@ class VirtualTIFF:
         VirtualTiffError
             When the file cannot be read, is damaged, or holds what is refused; the error names the feature.
         """
-        source = Source(*_resolve(url, registry), url, prefetch=self.prefetch, limits=self.limits)
+        source = Source(*resolve(registry, url), url, prefetch=self.prefetch, limits=self.limits)
         tiff = read_tiff(source, last=_last_ifd(self.ifd))
         if self.ifd is not None:
             group = source.run(image_group(tiff, self.ifd, self._options()))
@@ -165,12 +167,3 @@ def _last_ifd(ifd: int | IfdPath | None) -> int | None:
         return None
     first = ifd if isinstance(ifd, int) else ifd[0] if ifd else 0
     return max(first, 0)
-
-
-def _resolve(url: str, registry: ObjectStoreRegistry[Any]) -> tuple[object, str]:
-    try:
-        return registry.resolve(url)
-    except ValueError as error:
-        found = "no store is registered for this URL"
-        hint = "Add one: ObjectStoreRegistry({'scheme://host/': store})."
-        raise SourceError(found, feature="no-store", url=url, hint=hint) from error

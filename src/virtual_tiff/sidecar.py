@@ -166,7 +166,7 @@ def _sibling(source: Source, suffix: str) -> tuple[Source, TiffFile] | None:
     beside = Source(
         source.store,
         _suffixed(source.path, suffix),
-        _suffixed(source.url, suffix),
+        source.url + suffix if "?" in source.path else _suffixed(source.url, suffix),
         prefetch=source.prefetch,
         limits=source.limits,
     )

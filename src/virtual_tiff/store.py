@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import os
 import posixpath
+import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
-from urllib.parse import urlparse
+from typing import Any, Final, override
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import numpy.typing as npt
+from obspec_utils.registry import ObjectStoreRegistry
 from virtualizarr.manifests import ManifestArray, ManifestGroup, ManifestStore
-from zarr.abc.store import ByteRequest
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 
 from virtual_tiff.codecs.core import is_slow, register_unless_configured
-from virtual_tiff.errors import FormatError, UnsupportedError, VirtualTiffError
+from virtual_tiff.errors import FormatError, SourceError, UnsupportedError, UsageError, VirtualTiffError
 from virtual_tiff.tiff.failures import is_past_end, source_error
 
 type Octets = npt.NDArray[np.uint8]
@@ -44,6 +46,87 @@ class ChunkRange:
     offset: int
     length: int
 
+    def part(self, wanted: ByteRequest | None) -> ChunkRange:
+        """A part of these bytes."""
+        if wanted is None:
+            return self
+        if isinstance(wanted, RangeByteRequest):
+            first, end = wanted.start, wanted.end
+        elif isinstance(wanted, OffsetByteRequest):
+            first, end = wanted.offset, self.length
+        else:
+            first, end = self.length - wanted.suffix, self.length
+        first, end = (min(max(position, 0), self.length) for position in (first, end))
+        return ChunkRange(self.url, self.offset + first, max(end - first, 0))
+
+
+class RootRegistry(ObjectStoreRegistry[Any]):
+    """A registry of one store, whose URLs are a root and behind it the path as it is.
+
+    Whatever the path has in it, such as ``#``, ``?`` or ``%41``, belongs to the name of the file.
+
+    Parameters
+    ----------
+    root
+        What all URLs begin with: scheme, host or bucket, and a slash.
+    store
+        The store; where it has a prefix, paths begin with that or do not.
+    """
+
+    def __init__(self, root: str, store: Any) -> None:
+        super().__init__({root: store})
+        self._root = root
+        self._store = store
+
+    @override
+    def resolve(self, url: str) -> tuple[Any, str]:
+        """Return the store and the path in it.
+
+        Raises
+        ------
+        ValueError
+            When the URL is of another root.
+        """
+        if not url.startswith(self._root):
+            found = f"{url} does not begin with {self._root}"
+            raise ValueError(found)
+        path = url.removeprefix(self._root).lstrip("/")
+        prefix = str(getattr(self._store, "prefix", None) or "")
+        if not prefix and hasattr(self._store, "url"):
+            prefix = unquote(urlparse(self._store.url).path)
+        prefix = prefix.strip("/")
+        return self._store, path.removeprefix(prefix + "/") if prefix else path
+
+
+def resolve(registry: ObjectStoreRegistry[Any], url: str) -> tuple[Any, str]:
+    """Return the store that serves a URL, and the path in it.
+
+    The rule is VirtualiZarr's: paths are not decoded. It takes what is behind ``#`` or ``?``, and for http(s) behind
+    ``;``, for no part of the path, so that another file would be read: such names are refused. A :class:`RootRegistry`
+    takes them.
+
+    Raises
+    ------
+    SourceError
+        ``no-store`` when the registry knows none.
+    UsageError
+        ``usage`` for a URL of which VirtualiZarr leaves out a part.
+    """
+    if not isinstance(registry, RootRegistry):
+        scheme, _, rest = url.partition("://")
+        left_out = "[;\t\r\n]" if scheme in ("http", "https") else "[#?\t\r\n]"
+        if re.search(left_out, rest):
+            found = "the name has a character behind which VirtualiZarr would leave it out, or that it would drop"
+            hint = "Open such files with open_tiff, or publish them."
+            raise UsageError(found, feature="usage", url=url, hint=hint)
+    try:
+        store, path = registry.resolve(url)
+    except ValueError as error:
+        found = "no store is registered for this URL"
+        hint = "Add one: ObjectStoreRegistry({'scheme://host/': store})."
+        raise SourceError(found, feature="no-store", url=url, hint=hint) from error
+    return store, path
+
 
 class RangeStore(ManifestStore):
     """A ManifestStore that refuses short answers and reads local files by position.
@@ -61,25 +144,27 @@ class RangeStore(ManifestStore):
         if any(is_slow(array.metadata.codecs) for array in _arrays(group)):
             register_unless_configured()
         self._arrays: dict[str, ManifestArray | None] = {}
-        self._paths: dict[str, str | None] = {}
+        self._places: dict[str, tuple[Any, str, str | None]] = {}
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return metadata or a chunk, or None when it is missing."""
-        chunk = None if byte_range is not None else self._range_of(key)
+        chunk = self._range_of(key)
         if chunk is None:
             return await super().get(key, prototype, byte_range)
-        path = self._local_path(chunk.url)
-        if path is not None:
-            cached = _read(path, chunk, _CACHED_ONLY) if _CACHED_ONLY is not None else None
-            octets = await asyncio.to_thread(_read_whole, path, chunk) if cached is None else cached
+        chunk = chunk.part(byte_range)
+        store, path, local = self._place(chunk.url)
+        if local is not None:
+            cached = _read(local, chunk, _CACHED_ONLY) if _CACHED_ONLY is not None else None
+            octets = await asyncio.to_thread(_read_whole, local, chunk) if cached is None else cached
             return prototype.buffer.from_array_like(octets)
         try:
-            buffer = await super().get(key, prototype)
+            content = await store.get_range_async(path, start=chunk.offset, end=chunk.offset + chunk.length)
         except Exception as error:
             if is_past_end(error):
                 raise _truncated(chunk, 0) from error
             raise
-        if buffer is not None and len(buffer) != chunk.length:
+        buffer = prototype.buffer.from_bytes(content)
+        if len(buffer) != chunk.length:
             raise _truncated(chunk, len(buffer))
         return buffer
 
@@ -93,7 +178,7 @@ class RangeStore(ManifestStore):
     def is_local(self) -> bool:
         """Whether every chunk is inlined, missing or in a local file."""
         urls = {url for array in _arrays(self._group) for url in _urls(array)}
-        return all(self._local_path(url) is not None for url in urls)
+        return all(self._place(url)[-1] is not None for url in urls)
 
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -101,10 +186,10 @@ class RangeStore(ManifestStore):
         """Return what :meth:`get` returns, in this thread; not from an event loop."""
         prototype = prototype or default_buffer_prototype()
         chunk = None if byte_range is not None else self._range_of(key)
-        path = None if chunk is None else self._local_path(chunk.url)
-        if chunk is None or path is None:
+        local = None if chunk is None else self._place(chunk.url)[-1]
+        if chunk is None or local is None:
             return sync(self.get(key, prototype, byte_range))
-        return prototype.buffer.from_array_like(_read_whole(path, chunk))
+        return prototype.buffer.from_array_like(_read_whole(local, chunk))
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """Refuse."""
@@ -137,23 +222,21 @@ class RangeStore(ManifestStore):
             self._arrays[name] = None if node is None else node.arrays.get(last)
         return self._arrays[name]
 
-    def _local_path(self, url: str) -> str | None:
-        if url not in self._paths:
-            store, _ = self._registry.resolve(url)
-            self._paths[url] = local_path(store, url)
-        return self._paths[url]
+    def _place(self, url: str) -> tuple[Any, str, str | None]:
+        """The store of a URL, the path in it, and the local file that is."""
+        if url not in self._places:
+            store, path = resolve(self._registry, url)
+            self._places[url] = store, path, local_path(store, path)
+        return self._places[url]
 
 
-def local_path(store: Any, url: str) -> str | None:
-    """Return the file that obstore's LocalStore takes for a URL, or None for other stores and unusual paths."""
+def local_path(store: Any, path: str) -> str | None:
+    """Return the file that obstore's LocalStore has at a path, or None for other stores and unusual paths."""
     kind = type(store)
     if os.name != "posix" or kind.__name__ != "LocalStore" or kind.__module__.partition(".")[0] != "obstore":
         return None
-    # the rule is VirtualiZarr's: URLs are not decoded, and begin with the prefix of the store or do not
-    prefix = str(store.prefix or "/")
-    key = urlparse(url).path.lstrip("/").removeprefix(prefix.lstrip("/")).lstrip("/")
-    path = posixpath.join(prefix, key)
-    return path if posixpath.normpath(path) == path else None
+    file = posixpath.join(str(store.prefix or "/"), path)
+    return file if posixpath.normpath(file) == file else None
 
 
 def _read_whole(path: str, chunk: ChunkRange) -> Octets:

@@ -116,7 +116,8 @@ def is_tiff_asset(asset: Mapping[str, Any]) -> bool:
     stated = media_type(asset)
     if stated:
         return _type_parts(stated)[0] in TIFF_TYPES
-    return is_tiff_name(str(asset.get("href", "")).partition("?")[0])
+    href = str(asset.get("href", ""))
+    return is_tiff_name(href) or is_tiff_name(href.partition("?")[0])
 
 
 def media_type(asset: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import posixpath
 import re
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urljoin, urlsplit
+from urllib.parse import parse_qs, urljoin
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
@@ -140,7 +140,7 @@ def _join(href: str, base: str | None) -> str:
         raise UsageError(found, feature="usage", hint=_NO_BASE)
     scheme = _SCHEME.match(base)
     if scheme is None or scheme[1].lower() == "file":
-        here = unquote(urlsplit(base).path) if scheme else str(Path(base).absolute())
+        here = str(locate(base).local) if scheme else str(Path(base).absolute())
         return posixpath.normpath(posixpath.join(posixpath.dirname(here), href))
     if scheme[1].lower() in ("http", "https"):
         return urljoin(base, href)

@@ -137,21 +137,20 @@ def _from_list(line: str, place: Location) -> str:
 
 def expand_input(text: str) -> Iterator[Location]:
     """Expand one path, glob, prefix or URL to files, see :func:`expand_inputs`."""
-    if "://" not in text or text.startswith("file://"):
-        return _expand_local(text)
-    scheme = locate(text).scheme
-    if scheme in OBJECT_STORES:
+    place = locate(text)
+    if place.local is not None:
+        # what is relative stays so, for the working directory may have wildcards in its name
+        return _expand_local(text, place.local if "://" in text else Path(os.path.expanduser(text)))  # noqa: PTH111
+    if place.scheme in OBJECT_STORES:
         return _expand_object(text)
     path = text.partition("?")[0]
     if "*" in path or path.endswith("/"):
         found = "a web server gives no listing, so globs and directories do not work over http(s)"
         raise UsageError(found, feature="usage", url=text, hint="Name the files, or put their URLs into @list.txt.")
-    return iter([locate(text)])
+    return iter([place])
 
 
-def _expand_local(text: str) -> Iterator[Location]:
-    here = locate(text).local
-    path = here if text.startswith("file://") and here is not None else Path(os.path.expanduser(text))  # noqa: PTH111
+def _expand_local(text: str, path: Path) -> Iterator[Location]:
     if path.is_dir():
         return _require(map(locate, _walk(path)), text, "the directory holds no TIFF file")
     if path.exists() or not _WILDCARDS.search(str(path)):

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from operator import floordiv
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from icechunk.store import IcechunkStore
-from obspec_utils.registry import ObjectStoreRegistry
 
 from virtual_tiff.array import VirtualArray
 from virtual_tiff.bandaxis import Order, in_order, last_order
@@ -40,7 +38,7 @@ from virtual_tiff.errors import TargetError, UsageError
 from virtual_tiff.geo.bands import band_labels
 from virtual_tiff.group import VirtualGroup
 from virtual_tiff.manifest import manifest_group
-from virtual_tiff.store import RangeStore
+from virtual_tiff.store import RangeStore, RootRegistry
 
 type Values = npt.NDArray[Any]
 type Outcome = Literal["same", "differs", "not compared"]
@@ -346,18 +344,6 @@ def _bands(header: FileHeader, view: View, options: StackOptions) -> list[int]:
     return [band + 1 for band in find_bands(options.bands, band_labels(header.metadata) or (), count)]
 
 
-@dataclass(frozen=True, slots=True)
-class _OneFile:
-    """A store with one file, whatever path it is asked for."""
-
-    place: Location
-
-    async def get_range_async(self, path: str, *, start: int, end: int) -> Any:
-        """Read a range."""
-        del path
-        return await self.place.store.get_range_async(self.place.path, start=start, end=end)
-
-
 def _decode(header: FileHeader, image: VirtualArray, box: Sequence[slice]) -> Values:
     """The pixels of one chunk as they are read straight from the file."""
     place = header.place
@@ -365,13 +351,8 @@ def _decode(header: FileHeader, image: VirtualArray, box: Sequence[slice]) -> Va
     part = crop(image, Span(rows.start, columns.start, rows.stop, columns.stop))
     if part.last_rows is not None:  # one chunk is a regular grid
         part = replace(part, chunk_shape=(*part.chunk_shape[:-2], part.last_rows, part.chunk_shape[-1]), last_rows=None)
-    if urlsplit(place.plain).path.lstrip("/").endswith(place.path):
-        registry: ObjectStoreRegistry[Any] = ObjectStoreRegistry({place.root: place.store})
-        array = replace(part, url=place.plain)  # registries take paths as they are, not encoded
-    else:  # and take no # and ?
-        registry = ObjectStoreRegistry({"file:///": _OneFile(place)})
-        array = replace(part, url="file:///it")
-    store = RangeStore(manifest_group(VirtualGroup(arrays={"image": array})), registry=registry)
+    group = manifest_group(VirtualGroup(arrays={"image": replace(part, url=place.plain)}))
+    store = RangeStore(group, registry=RootRegistry(place.root, place.store))
     inside: Any = (*box[:-2], slice(None), slice(None))
     return np.asarray(zarr.open_array(store, path="image", mode="r", zarr_format=3)[inside])
 

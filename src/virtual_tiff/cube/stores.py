@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # obstore has these names for type checkers only
 OBJECT_STORES: Final = ("s3", "gs", "az")
 """Schemes of stores that list their objects and give each a reliable ETag."""
 
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SCHEMES: Final = {
     "s3": "s3",
     "s3a": "s3",
@@ -124,16 +125,24 @@ def anonymous(scheme: str) -> bool:
 def locate(target: str | os.PathLike[str]) -> Location:
     """Find the store of a path or URL. Nothing is read.
 
+    Parameters
+    ----------
+    target
+        A path without a scheme names the file of exactly this name, whatever is in it: ``a#1 50%.tif``. In a
+        ``file://`` or ``http(s)://`` URL the path is percent-encoded where it has to be: ``%23`` is ``#``, ``%3F`` is
+        ``?`` and ``%25`` is ``%``. The keys of object stores stand in their URLs as they are, nothing is decoded.
+
     Raises
     ------
     UsageError
-        ``usage`` when the scheme is unknown or the URL names no bucket or host.
+        ``usage`` when the scheme is unknown or the URL names no bucket or host; for a ``file://`` URL with a host, or
+        with ``#`` or ``?``, which are no part of a path there; for a name that is no UTF-8.
     SourceError
         ``forked`` in a process that was forked after storage threads had started.
     """
     begin_threads()
     text = os.fspath(target)
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
+    match = _SCHEME.match(text)
     if match is None:
         return _locate_file(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (keeps symlinks and "//")
     scheme = _SCHEMES.get(match.group(1).lower())
@@ -141,15 +150,55 @@ def locate(target: str | os.PathLike[str]) -> Location:
         found = f"the scheme {match.group(1)}:// is not known"
         raise UsageError(found, feature="usage", url=text, hint="Known are local paths, file, s3, gs, az and http(s).")
     if scheme == "file":
-        return _locate_file(unquote(urlsplit(text).path))
+        return _locate_file(_path_of_file(text, text[match.end() :]))
     if scheme in OBJECT_STORES:
         return _locate_object(scheme, text, text[match.end() :])
     return _locate_http(scheme, text)
 
 
+def split_url(url: str) -> tuple[str, str]:
+    """Take a URL apart into its root, with a slash at its end, and the raw path behind it, as :func:`locate` does.
+
+    Other schemes than those that are known will do; their paths are not decoded.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` for a path without a scheme.
+    """
+    match = _SCHEME.match(url)
+    if match is None:
+        found = "a store was passed with a URL that has no scheme"
+        raise UsageError(found, feature="usage", url=url, hint="Write s3://bucket/key, https://host/path, ...")
+    scheme, rest = match[1].lower(), url[match.end() :]
+    if scheme == "file":
+        return "file:///", _path_of_file(url, rest).lstrip("/")
+    host, _, path = rest.partition("/")
+    web = scheme in ("http", "https")
+    return f"{match[0]}{host}/", unquote(re.split("[?#]", path, maxsplit=1)[0]) if web else path
+
+
+def _path_of_file(url: str, rest: str) -> str:
+    """The path of a ``file://`` URL; `rest` is what follows the scheme."""
+    host, _, path = rest.partition("/")
+    if host not in ("", "localhost"):
+        hint = "An absolute path has three slashes: file:///folder/a.tif. Or write the path without file://."
+        raise UsageError(f"the URL of a file names the host {host!r}", feature="usage", url=url, hint=hint)
+    if mark := re.search("[?#]", path):
+        found = f"the URL of a file has {mark[0]!r} in it, where a path ends"
+        hint = "Encode it (%3F is ?, %23 is #), or write the path without file://."
+        raise UsageError(found, feature="usage", url=url, hint=hint)
+    return "/" + unquote(path)
+
+
 def _locate_file(path: str) -> Location:
     raw = Path(path).as_posix().lstrip("/")
-    return Location("file:///" + encode(raw), "file:///", raw, store=_cached(LocalStore, (), ()))
+    try:
+        url = "file:///" + encode(raw)
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise UsageError("the name of the file is no UTF-8", feature="usage", url=shown, hint="Rename it.") from error
+    return Location(url, "file:///", raw, store=_cached(LocalStore, (), ()))
 
 
 def _locate_object(scheme: str, text: str, rest: str) -> Location:
