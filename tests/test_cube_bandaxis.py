@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from tests.test_cube_growth import Archive, check_against_rasterio, grow
 from tests.test_references import export_all, read_all, references
 from virtual_tiff import explain, export_references, open_cube, publish, scan, verify
 from virtual_tiff.chunks import ChunkOptions
+from virtual_tiff.cube import distribute
 from virtual_tiff.cube import open as opening
 from virtual_tiff.cube.append import append
 from virtual_tiff.cube.draft import Request, draft
@@ -203,6 +205,26 @@ def test_a_mosaic_that_grows_before_its_corner(tmp_path: Path) -> None:
     make_tiff(odd, transform=place, **RGB | {"shape": (3, 24, 64)})
     with pytest.raises(ConformError):
         append([odd], tmp_path / "grown")
+
+
+def test_groups_that_come_beside_others(tmp_path: Path) -> None:
+    make_tiff(tmp_path / "a.tif", 1, **RGB)
+    publish([tmp_path / "a.tif"], tmp_path / "cube", group_by="always", band_axis="last")
+    make_tiff(tmp_path / "b.tif", 2, **RGB, crs="EPSG:32634")
+    assert append([tmp_path / "b.tif"], tmp_path / "cube").new_groups == ("utm34n_10m",)
+    for group in ("utm33n_10m", "utm34n_10m"):
+        assert open_cube(tmp_path / "cube", group=group)["band_data"].dims[-3:] == ("y", "x", "band")
+    check_verified(tmp_path / "cube", pixels=1000)
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_workers_write_the_same(interleave: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distribute, "SHARE", 1)
+    make_archive(tmp_path / "a", 4, **RGB | {"interleave": interleave}, tiled=False, blockysize=16)
+    publish([tmp_path / "a"], tmp_path / "one", band_axis="last")
+    with ThreadPoolExecutor(2) as executor:
+        publish([tmp_path / "a"], tmp_path / "many", band_axis="last", executor=executor)
+    check_same(contents(tmp_path / "one"), contents(tmp_path / "many"))
 
 
 def test_picked_bands_and_areas(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_gdal_can_read_bands_that_stand_last(compress: str, gdal: str, tmp_path:
         ({"compress": "zstd"}, ("yes", "yes", "yes", "yes")),
         (
             {"compress": "zstd", "shape": (3, 70, 90), "interleave": "pixel"},
-            ("yes", "yes", "yes", "no: it misreads transposed chunks without an error"),
+            ("yes", "yes", "yes", "no: it misreads transposed chunks without an error, which --band-axis last avoids"),
         ),
         ({"compress": "zstd", "dtype": "complex64"}, ("yes", "yes", "no: it has no data type complex64", "yes")),
     ],

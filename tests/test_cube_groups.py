@@ -241,7 +241,7 @@ def test_what_is_told_of_readers_holes_and_splits(tmp_path: Path) -> None:
     found = explain(plan(scan([tmp_path / "a"]).headers))
     text = found.text()
     assert [array.missing for array in found.arrays] == [8, 0]
-    assert "GDAL (it misreads transposed chunks without an error)" in text
+    assert "GDAL (it misreads transposed chunks without an error, which --band-axis last avoids)" in text
     assert "zarr-python, with virtual-tiff installed" in text
     assert "Split or left out:\n  utm33n_10m_era2" in text
     assert "Warnings:\n  utm33n_10m_era1: band_data: 8 of 16 chunks are in no file and are read as 0" in text

@@ -66,6 +66,15 @@ def test_zarrita_reads_what_gdal_reads(tmp_path: Path, profile: dict[str, Any]) 
     assert np.array_equal(pixels, expected)
 
 
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_zarrita_reads_bands_that_stand_last(tmp_path: Path, interleave: str) -> None:
+    make_tiff(tmp_path / "a.tif", 1, shape=(3, 96, 80), interleave=interleave)
+    export_references([tmp_path / "a.tif"], tmp_path / "refs.json", band_axis="last")
+    pixels = read(tmp_path / "refs.json", "band_data")
+    assert pixels.shape == (1, 96, 80, 3)
+    assert np.array_equal(np.moveaxis(pixels[0], -1, 0), gdal(tmp_path / "a.tif"))
+
+
 def test_missing_chunks_and_axes(tmp_path: Path) -> None:
     for day, seed in ((1, 0), (3, 1)):
         make_tiff(tmp_path / f"b_2024050{day}.tif", seed, nodata=7)

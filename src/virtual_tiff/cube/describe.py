@@ -195,7 +195,7 @@ def find_readers(array: VirtualArray) -> dict[str, str]:
     if gdal == YES and names - _GDAL_CODECS - {"transpose"}:
         gdal = f"no: it lacks {', '.join(sorted(names - _GDAL_CODECS - {'transpose'}))}"
     elif gdal == YES and "transpose" in names:
-        gdal = "no: it misreads transposed chunks without an error"
+        gdal = "no: it misreads transposed chunks without an error, which --band-axis last avoids"
     elif gdal == YES and array.dimension_names[-1] != "x":
         gdal = "yes, with the open options DIM_X=x and DIM_Y=y"  # without a CRS it takes the last axis for x
     readers = {
