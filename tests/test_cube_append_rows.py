@@ -189,7 +189,8 @@ def test_an_append_of_new_files_reads_no_texts(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(known, "ledger_column", noted)
     make_tiff(tmp_path / "archive" / "s3.tif", 3)
     append([tmp_path / "archive" / "s3.tif"], tmp_path / "cube")
-    assert set(read) <= {"url", *KEYS, *columns.BOX}  # of the URLs, how many there are
+    # of "url" and "updated", how many rows there are
+    assert set(read) <= {"url", "updated", *KEYS, *columns.BOX}
 
 
 def test_a_cube_without_keys_grows_and_gets_them(tmp_path: Path) -> None:

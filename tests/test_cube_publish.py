@@ -452,4 +452,5 @@ def test_files_that_are_left_out_are_named_apart(tmp_path: Path) -> None:
     made = publish(
         [tmp_path / "old", tmp_path / "new"], tmp_path / "c", pattern="s_{time:%Y%m%d}.tif", on_duplicate="last"
     )
-    assert made.notes == ("the last file of each place is used; left out: new/s_20240101.tif",)
+    told = "of files of the same place, old/s_20240101.tif is used: it comes last; not new/s_20240101.tif"
+    assert made.notes == (told,)

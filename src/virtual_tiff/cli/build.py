@@ -183,7 +183,8 @@ def append(
     on_duplicate: Annotated[
         Literal["raise", "first", "last"] | None,
         typer.Option(
-            help="Files that claim the same place: refuse, or use one. By default as the cube was published.",
+            help="Files that claim the same place: refuse, or use one; none replaces a file that was updated later, as "
+            "catalogues say. By default as the cube was published.",
             rich_help_panel=CUBE,
         ),
     ] = None,

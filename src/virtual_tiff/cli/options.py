@@ -266,7 +266,7 @@ class CubeOptions:
         Literal["raise", "first", "last"],
         typer.Option(
             help="Files that claim the same place: refuse, or use one, by the order of their names; of lists and "
-            "catalogues, by theirs.",
+            "catalogues, by theirs. The last is the one updated last, where catalogues tell that of all.",
             rich_help_panel=CUBE,
         ),
     ] = "raise"

@@ -212,7 +212,8 @@ def append(
         Of the commits; by default it says what came in.
     on_duplicate
         What to do with files that claim the very same place as others, also as such that the cube has: "raise", or use
-        the "first" or the "last"; by default as the cube was published. The rule of the cube stays.
+        the "first" or the "last"; by default as the cube was published. The rule of the cube stays. With "last" a file
+        does not replace one that was updated later, where catalogues say of both when they were updated.
     on_error
         What to do with files whose header cannot be read: "raise" the first error, or "skip" them.
     on_misfit

@@ -15,7 +15,7 @@ from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
 from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.columns import Entry, Place, cell_text
 from virtual_tiff.cube.conform import check_conform, short_names
-from virtual_tiff.cube.duplicates import drop_duplicates
+from virtual_tiff.cube.duplicates import drop_duplicates, is_older, older_notes
 from virtual_tiff.cube.edges import StoredEdges, stored_edges
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.grow import open_array, read_arrays
@@ -274,7 +274,8 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
     while True:
         plan = tree(used, options, own.path, extent)
         places = {url: _place(own, plan, claim) for url, claim in plan.claims.items()}
-        replaced, lost = _rivals(standing, plan.headers, places, versions, options)
+        replaced, lost, told = _rivals(standing, plan.headers, places, versions, options)
+        notes = (*notes, *told)
         if not lost:
             break
         used = [header for header in used if header.url not in lost]
@@ -384,10 +385,11 @@ def _rivals(
     places: Mapping[str, Place],
     versions: Mapping[str, Row],
     options: StackOptions,
-) -> tuple[dict[str, Row], set[str]]:
-    """The rows whose places files take, and the files that leave their place to those that are there."""
+) -> tuple[dict[str, Row], set[str], tuple[str, ...]]:
+    """The rows whose places files take, the files that leave their place to those that are there, and what to tell."""
     replaced: dict[str, Row] = {}
     lost = set()
+    older = []
     leaving = {row.number for row in versions.values()}
     rivals = standing.rows.rivals(places)
     for header in headers:
@@ -403,9 +405,12 @@ def _rivals(
                 raise _claimed(header, row, place)
             if options.on_duplicate == "first":
                 lost.add(header.url)
+            elif is_older(header, row):
+                lost.add(header.url)
+                older.append((header, row))
             else:
                 replaced[header.url] = row
-    return {url: row for url, row in replaced.items() if url not in lost}, lost
+    return {url: row for url, row in replaced.items() if url not in lost}, lost, older_notes(older)
 
 
 def _check_version(header: FileHeader, row: Row, place: Place) -> None:

@@ -26,7 +26,7 @@ from virtual_tiff.cube.write import Task, below, joined, put, tasks_of, write_gr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What files change in a cube: in its trees, and by new ones beside them."""
+    """What files change in a cube: in its trees, where none is used perhaps nothing, and by new ones beside them."""
 
     fits: tuple[tuple[Growth, tuple[Fit, ...]], ...]
     beside: CubePlan | None
@@ -78,7 +78,7 @@ def plan_change(standing: Standing, headers: Sequence[FileHeader]) -> Change:
         trees |= {tree.path: TreeRecipe.of(tree, fixed=fixed, watched=recipe.watched) for tree in beside.trees}
         entries += entries_of(beside)
     return Change(
-        fits=tuple((growth, _fit(standing, growth)) for growth in growths if growth.plan.headers),
+        fits=tuple((growth, _fit(standing, growth) if growth.plan.headers else ()) for growth in growths),
         beside=beside,
         recipe=recipe.with_trees(trees),
         entries=tuple(entries),
@@ -118,7 +118,7 @@ def write_change(
     for growth, fits in change.fits:
         for fit in fits:
             tasks += grow_group(session, fit, growth.replaced.keys())
-        if growth.plan.levels is not None and growth.old.grids != growth.plan.grids:
+        if fits and growth.plan.levels is not None and growth.old.grids != growth.plan.grids:
             (root,) = below([group for group in growth.plan.groups if not group.arrays], standing.group)
             grow_root(store, root)
     if change.beside is not None:

@@ -31,6 +31,8 @@ type Box = tuple[int, int, int, int]
 BOX: Final = ("row", "col", "height", "width")
 TEXTS: Final = ("url", "item_id", "asset", "tree", "variable", "label")
 VERSION_COLUMNS: Final = ("etag", "version", "size", "last_modified", "digest")
+UPDATED: Final = "updated"
+"""The column that came later: cubes may lack it, or have it for fewer rows, and then nothing is known."""
 
 URL_KEY: Final = "url_key"
 ITEM_KEY: Final = "item_key"
@@ -130,7 +132,8 @@ def ledger_columns(entries: Sequence[Entry]) -> tuple[Coordinate, ...]:
     url, item_id and asset say which file it is. used says whether the cube refers to it; then tree is the group it
     is in, variable its variable where files belong to several, label its labels along the leading axes (a JSON list),
     and row, col, height and width its place in pixels, counted from where the tree began when it was published.
-    etag, version, size (bytes), last_modified and digest (of a part of the bytes) tell its versions apart. The keys are
+    etag, version, size (bytes), last_modified and digest (of a part of the bytes) tell its versions apart; updated is
+    when its catalogue says that it was last updated. The keys are
     hashes of what they are named after, by which an append finds rows without reading their texts.
     """
     headers = [entry.header for entry in entries]
@@ -156,10 +159,17 @@ def ledger_columns(entries: Sequence[Entry]) -> tuple[Coordinate, ...]:
         column("size", np.array([one.size for one in known], np.int64), size_attributes),
         column("last_modified", np.array([one.last_modified for one in known], np.int64), _TIME_ATTRIBUTES),
         column("digest", texts(header.digest or "" for header in headers)),
+        updated_column([header.updated for header in headers]),
         key_column(URL_KEY, (key_of(header.url) for header in headers)),
         key_column(ITEM_KEY, (item_key(header.item_id or "", asset_of(header)) for header in headers)),
         key_column(PLACE_KEY, (0 if place is None else place.key for place in places)),
     )
+
+
+def updated_column(moments: Iterable[datetime | None]) -> Coordinate:
+    """The column of the times at which catalogues say that files were last updated."""
+    values = [int(UNKNOWN_TIME if moment is None else microseconds(moment)) for moment in moments]
+    return Coordinate(UPDATED, (DIM,), np.array(values, np.int64), _TIME_ATTRIBUTES)
 
 
 def item_key(item_id: str, asset: str) -> int:

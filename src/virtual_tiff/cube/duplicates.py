@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
+import numpy as np
+
+from virtual_tiff.cube.columns import UNKNOWN_TIME
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.known import Row
 from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
+from virtual_tiff.cube.times import as_utc, decode_time, microseconds
 from virtual_tiff.cube.views import StackOptions, footprint
 
 _MAX_NAMES = 5
@@ -19,7 +26,9 @@ def drop_duplicates(
     """Part files into those that are used and those whose place another has, as ``options.on_duplicate`` says.
 
     Files are duplicates when they have the same variable, the same labels along all axes and the same ground. With
-    "raise" all are kept, and the plan refuses those that overlap. `extent` is that of arrays that are there.
+    "raise" all are kept, and the plan refuses those that overlap. With "last" it is the file that was updated last,
+    where catalogues say that of all files of a place, else the last in the order of the files; of files that were
+    updated at the same moment, too. `extent` is that of arrays that are there.
 
     Returns
     -------
@@ -38,10 +47,32 @@ def drop_duplicates(
     for header, cell in zip(files, axes.cells, strict=True):
         key = (own_variable(header, options), header.traits["CRS"], footprint(header), cell)
         places.setdefault(key, []).append(header)
-    chosen = 0 if options.on_duplicate == "first" else -1
-    used = {rivals[chosen].url for rivals in places.values()}
+    choices = [_choose(rivals, options) for rivals in places.values()]
+    used = {choice.used.url for choice in choices}
     unused = [header for header in files if header.url not in used]
-    return [header for header in files if header.url in used], unused, _notes(files, unused, options)
+    return [header for header in files if header.url in used], unused, _notes(files, choices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which of the files of one place is used, and why."""
+
+    used: FileHeader
+    others: tuple[FileHeader, ...]
+    why: str
+
+
+def _choose(rivals: Sequence[FileHeader], options: StackOptions) -> _Choice:
+    """Choose among the files of one place."""
+    if options.on_duplicate == "first":
+        return _Choice(rivals[0], tuple(rivals[1:]), "it comes first")
+    moments = [one.updated for one in rivals]
+    known = [as_utc(moment) for moment in moments if moment is not None]
+    if len(known) < len(rivals) or len(set(known)) == 1:
+        return _Choice(rivals[-1], tuple(rivals[:-1]), "it comes last")
+    number = max(range(len(rivals)), key=lambda index: (known[index], index))
+    others = tuple(one for index, one in enumerate(rivals) if index != number)
+    return _Choice(rivals[number], others, f"it was updated last, on {told_time(known[number])}")
 
 
 def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
@@ -50,12 +81,39 @@ def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
     return one_place and not options.mosaic and not leading_axes(headers, options).sort
 
 
-def _notes(files: Sequence[FileHeader], unused: Sequence[FileHeader], options: StackOptions) -> tuple[str, ...]:
-    if not unused:
+def told_time(moment: datetime) -> str:
+    """A moment as a message tells it."""
+    return as_utc(moment).replace(tzinfo=None).isoformat(sep=" ", timespec="seconds") + " UTC"
+
+
+def is_older(header: FileHeader, row: Row) -> bool:
+    """Whether a cube has a file that was updated later than another, as catalogues say of both."""
+    return header.updated is not None and row.updated != UNKNOWN_TIME and microseconds(header.updated) < row.updated
+
+
+def older_notes(found: Sequence[tuple[FileHeader, Row]]) -> tuple[str, ...]:
+    """What there is to tell of files that a cube does not take, since it has newer ones."""
+    notes = []
+    for header, row in found[:_MAX_NAMES]:
+        names = short_names([header.place.plain, row.url])
+        (there,) = decode_time(np.array([row.updated], np.int64))
+        why = f"{names[1]}, which is in the cube, was updated later, on {told_time(there)}"
+        notes.append(f"{names[0]} is not used: {why}")
+    more = len(found) - _MAX_NAMES
+    return (*notes, f"and {more} more files are not used, for the same reason") if more > 0 else tuple(notes)
+
+
+def _notes(files: Sequence[FileHeader], choices: Sequence[_Choice]) -> tuple[str, ...]:
+    contested = [choice for choice in choices if choice.others]
+    if not contested:
         return ()
     short = dict(zip([one.url for one in files], short_names([one.place.plain for one in files]), strict=True))
-    names = [short[header.url] for header in unused]
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    other = "first" if options.on_duplicate == "first" else "last"
-    listed = ", ".join(names[:_MAX_NAMES])
-    return (f"the {other} file of each place is used; left out: {listed}{more}",)
+    notes = []
+    for choice in contested[:_MAX_NAMES]:
+        names = [short[header.url] for header in choice.others]
+        more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        listed = ", ".join(names[:_MAX_NAMES])
+        notes.append(f"of files of the same place, {short[choice.used.url]} is used: {choice.why}; not {listed}{more}")
+    if len(contested) > _MAX_NAMES:
+        notes.append(f"and so one of several files is used at {len(contested) - _MAX_NAMES} more places")
+    return tuple(notes)

@@ -170,7 +170,8 @@ class Inputs:
             time = found if isinstance(found, datetime) else time
         if item is not None and isinstance(result, FileHeader) and not self._takes(item.use, result):
             result = Failure(result.place, _part(result.url))
-        return replace(result, item_id=None if item is None else item.item_id, time=time, keys=keys)
+        item_id = None if item is None else item.item_id
+        return replace(result, item_id=item_id, time=time, keys=keys, updated=getattr(item, "updated", None))
 
     def _keys(self, item: Listed) -> dict[str, KeyValue]:
         """The asset, and the properties that are plain values; the file itself tells of its grid and of its values."""

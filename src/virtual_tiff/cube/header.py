@@ -63,7 +63,7 @@ class FileHeader:
     text. ``image`` has the tags that describe the image and no others.
 
     ``time`` (aware, or naive in UTC), ``keys`` and ``item_id`` come from a catalogue or from a pattern of names, and
-    place the file along axes.
+    place the file along axes. ``updated`` is when a catalogue says that the file was last updated.
 
     ``levels`` are the image and its overviews, finest first, and ``masks`` the mask of each level or None. Both
     are empty when overviews were not asked for.
@@ -84,6 +84,7 @@ class FileHeader:
     time: datetime | None = None
     keys: Mapping[str, KeyValue] = field(default_factory=dict)
     item_id: str | None = None
+    updated: datetime | None = None
     levels: tuple[VirtualArray, ...] = ()
     masks: tuple[VirtualArray | None, ...] = ()
 

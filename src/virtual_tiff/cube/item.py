@@ -57,6 +57,8 @@ class SourceItem:
         each band, or one for all), ``bands`` (names), and the properties that were asked for.
     bbox
         West, south, east, north, in degrees.
+    updated
+        When the asset, else the item, was last updated, or else created, as the catalogue says it.
     use
         What a mosaic uses of the file.
     """
@@ -70,6 +72,7 @@ class SourceItem:
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
     bbox: BoundingBox | None = None
     use: MosaicUse | None = None
+    updated: dt.datetime | None = None
 
     @property
     def moment(self) -> dt.datetime | None:

@@ -17,6 +17,8 @@ from virtual_tiff.cube.columns import (
     KEYS,
     PLACE_KEY,
     TEXTS,
+    UNKNOWN_TIME,
+    UPDATED,
     URL_KEY,
     Box,
     Identity,
@@ -41,7 +43,7 @@ _BLOCK: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the ledger in a repository; ``box`` is row, col, height and width."""
+    """One row of the ledger in a repository; ``box`` is row, col, height and width, ``updated`` in microseconds."""
 
     number: int
     url: str
@@ -53,6 +55,7 @@ class Row:
     label: str
     box: Box
     identity: Identity
+    updated: int = int(UNKNOWN_TIME)
 
     def same_place(self, place: Place) -> bool:
         """Whether this file has exactly that place."""
@@ -127,6 +130,7 @@ class Rows:
         self._items: dict[tuple[str, str], int | None] = {}
         self._labels: dict[str, dict[str, bool]] = {}
         self._found: dict[tuple[str, frozenset[int]], npt.NDArray[np.int64]] = {}
+        self._updated: bool | None = None
         self._length = int(self._column("url").array.shape[0])
 
     def __len__(self) -> int:
@@ -240,7 +244,7 @@ class Rows:
         return self._keys[name]
 
     def _read_keys(self, name: str) -> npt.NDArray[np.uint32]:
-        array = self._key_array(name)
+        array = self._whole_array(name)
         if array is not None:
             return np.asarray(array[:])
         every = np.arange(len(self))
@@ -250,9 +254,15 @@ class Rows:
 
     def has_keys(self, name: str) -> bool:
         """Whether the cube has such keys, of all rows."""
-        return self._key_array(name) is not None
+        return self._whole_array(name) is not None
 
-    def _key_array(self, name: str) -> zarr.Array[Any] | None:
+    def has_updated(self) -> bool:
+        """Whether the cube says of all rows when they were updated, or that this is unknown."""
+        if self._updated is None:
+            self._updated = self._whole_array(UPDATED) is not None
+        return self._updated
+
+    def _whole_array(self, name: str) -> zarr.Array[Any] | None:
         try:
             array = ledger_column(self._store, self._group, name)
         except FileNotFoundError:
@@ -286,6 +296,7 @@ class Rows:
             used=bool(self._column("used").at(number)),
             box=(top, left, height, width),
             identity=self._identity(number),
+            updated=int(self._column(UPDATED).at(number)) if self.has_updated() else int(UNKNOWN_TIME),
             **{name: str(self._column(name).at(number)) for name in TEXTS},
         )
 

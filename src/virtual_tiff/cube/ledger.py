@@ -289,9 +289,17 @@ def _tables(files: Sequence[_File], name: str, columns: list[str] | None = None)
             with pq.ParquetFile(file, memory_map=False) as parquet:
                 _told(parquet.schema_arrow, name)
                 for group in range(parquet.num_row_groups):
-                    yield parquet.read_row_group(group, columns=columns)
+                    table = parquet.read_row_group(group, columns=columns)
+                    yield table if columns else _complete(table)
         except (pa.ArrowException, OSError) as error:
             raise _no_ledger(name, str(error).partition("\n")[0]) from error
+
+
+def _complete(table: pa.Table) -> pa.Table:
+    """A table with all columns: those that came later are null."""
+    there = set(table.column_names)
+    columns = [table[one.name] if one.name in there else pa.nulls(table.num_rows, one.type) for one in SCHEMA]
+    return pa.table(columns, SCHEMA)
 
 
 def _write(path: Path, tables: Iterable[pa.Table], options: HeaderOptions, folder: Path) -> None:

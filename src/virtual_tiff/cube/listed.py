@@ -207,6 +207,7 @@ def _listed_again(result: Result) -> SourceItem | None:
         asset=asset if isinstance(asset, str) else None,
         datetime=result.time,
         properties=result.keys,
+        updated=result.updated,
     )
 
 

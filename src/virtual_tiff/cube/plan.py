@@ -88,7 +88,7 @@ def plan_stack(
         grow, at their ends.
     on_duplicate
         What to do with files that claim the very same place (the same labels, the same ground): "raise", or use
-        the "first" or the "last" of them.
+        the "first" or the "last" of them; where ``updated`` is known of all of them, the one updated last.
     presize
         Values that axes get beside those of the files, so that later files find their places there: a list, or a
         text such as ``"2024-05-01/2024-05-31/P1D"``, see :func:`virtual_tiff.cube.presize.parse_presize`.

@@ -129,7 +129,8 @@ def publish(
         or because they overlap: "raise", or "split" them into groups beside each other.
     on_duplicate
         What to do with files that claim the very same place: "raise", or use the "first" or the "last" of them: by
-        their names, whatever the order of the inputs; files of lists and catalogues keep the order of these.
+        their names, whatever the order of the inputs; files of lists and catalogues keep the order of these. Where
+        catalogues say of all files of a place when they were updated (else created), "last" is the one updated last.
     group
         The group to write, by default the root.
     into

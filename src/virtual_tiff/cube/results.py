@@ -27,7 +27,8 @@ type OnProgress = Callable[[ScanProgress], None]
 class Failure:
     """A file whose header could not be read, or that could not be used, and why.
 
-    ``item_id``, ``time`` and ``keys`` are what a catalogue or a pattern of names says of it, as for headers.
+    ``item_id``, ``time``, ``keys`` and ``updated`` are what a catalogue or a pattern of names says of it, as for
+    headers.
     """
 
     place: Location
@@ -35,6 +36,7 @@ class Failure:
     item_id: str | None = None
     time: datetime | None = None
     keys: Mapping[str, KeyValue] = field(default_factory=dict)
+    updated: datetime | None = None
 
     @property
     def url(self) -> str:

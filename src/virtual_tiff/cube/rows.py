@@ -52,6 +52,7 @@ SCHEMA: Final = pa.schema(
         ("digest", pa.string()),
         ("time", _TIME),
         ("keys", pa.string()),
+        ("updated", _TIME),
         ("data_type", pa.string()),
         ("grid", pa.string()),
         ("layout", pa.string()),
@@ -111,6 +112,7 @@ def _header_row(header: FileHeader) -> dict[str, Any]:
         "digest": header.digest,
         "time": _utc(header.time),
         "keys": _keys_json(header.keys),
+        "updated": _utc(header.updated),
         "data_type": traits["data type"],
         "grid": ", ".join(places),
         "layout": f"{crc32(_json(dict(traits)).encode()):08x}",
@@ -150,7 +152,8 @@ def _header_from(row: Mapping[str, Any]) -> FileHeader:
         levels=tuple(levels.get(number, array) for number in range(row["levels"])),
         masks=tuple(masks.get(number) for number in range(row["levels"])),
     )
-    return replace(header, item_id=row["item_id"], time=_utc(row["time"]), keys=_keys_from(row["keys"]))
+    stated = {"item_id": row["item_id"], "time": _utc(row["time"]), "updated": _utc(row["updated"])}
+    return replace(header, keys=_keys_from(row["keys"]), **stated)
 
 
 def _utc(time: datetime | None) -> datetime | None:
@@ -251,6 +254,7 @@ def _failure_row(failure: Failure) -> dict[str, Any]:
         "item_id": failure.item_id,
         "time": _utc(failure.time),
         "keys": _keys_json(failure.keys),
+        "updated": _utc(failure.updated),
         "error": str(error),
         "failure": _json({"kind": type(error).__name__, **told}),
     }
@@ -261,4 +265,11 @@ def _failure_from(row: Mapping[str, Any]) -> Failure:
     kind = _KINDS[told.pop("kind")]
     told["ifd"] = None if told["ifd"] is None else tuple(told["ifd"])
     error = kind(told.pop("found"), **told)
-    return Failure(locate(row["url"]), error, row["item_id"], _utc(row["time"]), _keys_from(row["keys"]))
+    return Failure(
+        locate(row["url"]),
+        error,
+        item_id=row["item_id"],
+        time=_utc(row["time"]),
+        keys=_keys_from(row["keys"]),
+        updated=_utc(row["updated"]),
+    )

@@ -268,7 +268,7 @@ def _differs(header: FileHeader, stored: FileHeader | None) -> bool:
     """Whether a header says more or something else than the one in the ledger."""
     if stored is None:
         return True
-    pairs = ((one.read_at, one.item_id, one.time, dict(one.keys)) for one in (header, stored))
+    pairs = ((one.read_at, one.item_id, one.time, dict(one.keys), one.updated) for one in (header, stored))
     return next(pairs) != next(pairs)
 
 

@@ -29,6 +29,7 @@ from virtual_tiff.cube.columns import (
     key_column,
     ledger_column,
     ledger_columns,
+    updated_column,
 )
 from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.known import Row, Rows
@@ -143,7 +144,7 @@ def update_rows(
     away = [number for number in others if number in set(numbers)]
     order = np.array([*numbers, *range(end, end + len(away)), *(set(others) - set(away))], np.int64)
     kept = np.array([*away, *(set(others) - set(away))], np.int64)
-    _add_keys(store, group, rows)
+    _add_lacking(store, group, rows)
     for column in ledger_columns(entries):
         array = ledger_column(store, group, column.name)
         values = column.values
@@ -153,12 +154,13 @@ def update_rows(
         _write_rows(array, order, values)
 
 
-def _add_keys(store: IcechunkStore, group: str, rows: Rows) -> None:
-    """Write the keys of a cube that lacks them."""
-    for name in KEYS:
-        if not rows.has_keys(name):
-            for key, value in _column_keys(key_column(name, rows.keys(name).tolist())):
-                run(put(store, joined(group, key), value))
+def _add_lacking(store: IcechunkStore, group: str, rows: Rows) -> None:
+    """Write the columns that a cube lacks, since it is older or another program has added rows."""
+    lacking = [key_column(name, rows.keys(name).tolist()) for name in KEYS if not rows.has_keys(name)]
+    lacking += [] if rows.has_updated() else [updated_column([None] * len(rows))]
+    for column in lacking:
+        for key, value in _column_keys(column):
+            run(put(store, joined(group, key), value))
 
 
 def refresh_rows(store: IcechunkStore, group: str, rows: Rows, headers: Sequence[FileHeader]) -> None:

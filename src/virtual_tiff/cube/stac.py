@@ -158,6 +158,7 @@ def _file(
             **{name: merged[name] for name in kept if name in merged},
         },
         bbox=_bbox(item.get("bbox")),
+        updated=_updated(own, asset),
     )
 
 
@@ -193,6 +194,18 @@ def _time(value: object, item_id: str) -> dt.datetime | None:
     except FormatError as error:
         raise FormatError(f"in the item {item_id!r}, {error.found}", feature=error.feature) from error
     raise FormatError(f"in the item {item_id!r}, {_kind(value)} is no moment", feature="bad-time")
+
+
+def _updated(item: object, asset: Mapping[str, Any]) -> dt.datetime | None:
+    """When an asset or its item was last updated; times that are damaged count as absent, for they place nothing."""
+    stated = (asset, item if isinstance(item, Mapping) else {})
+    for value in (one.get(name) for name in ("updated", "created") for one in stated):
+        try:
+            if (found := _time(value, "")) is not None:
+                return found
+        except FormatError:
+            continue
+    return None
 
 
 def _bbox(value: object) -> BoundingBox | None:

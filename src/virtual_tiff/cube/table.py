@@ -30,7 +30,7 @@ LOCATION: Final = "location"
 _BATCH: Final = 2048
 _TOP: Final = ("id", "assets", "links", "bbox")
 _PROPERTIES: Final = (
-    *("datetime", "start_datetime", "end_datetime"),
+    *("datetime", "start_datetime", "end_datetime", "updated", "created"),
     *("proj:code", "proj:epsg", "proj:transform", "proj:shape"),
 )
 

@@ -1,0 +1,189 @@
+"""Of files of the same place, "last" is the one that was updated last, where catalogues say that of all of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import zarr
+
+from tests.archives import make_tiff
+from tests.cubes import check_verified
+from virtual_tiff import append, open_cube, publish, scan
+from virtual_tiff.cube.catalog import read_catalog
+from virtual_tiff.cube.draft import Request, plan_request
+from virtual_tiff.cube.explain import explain
+from virtual_tiff.cube.open import open_repository
+
+OLD, MIDDLE, NEW = ({"updated": f"2024-0{month}-01T00:00:00Z"} for month in (1, 2, 3))
+
+
+def item(path: Path, stated: Mapping[str, Any] | None = None, *, day: int = 1) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "id": path.stem,
+        "properties": {"datetime": f"2024-05-{day:02}T00:00:00Z", **(stated or {})},
+        "assets": {"image": {"href": str(path), "type": "image/tiff", "roles": ["data"]}},
+        "links": [],
+    }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("versions")
+    paths = {name: folder / f"{name}.tif" for name in "abcd"}
+    for seed, path in enumerate(paths.values()):
+        make_tiff(path, seed)
+    return paths
+
+
+def shows(cube: Path, *expected: Path) -> bool:
+    """Whether a cube shows these files, one at each step, as GDAL reads them."""
+    pixels = []
+    for path in expected:
+        with rasterio.open(path) as file:
+            pixels.append(file.read(1))
+    found = open_cube(cube, mask_and_scale=False)["band_data"].to_numpy().reshape(-1, 70, 90)
+    return np.array_equal(found, np.stack(pixels))
+
+
+CASES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "all are known": ({"a": MIDDLE, "b": NEW, "c": OLD}, "b", "it was updated last, on 2024-03-01 00:00:00 UTC"),
+    "else created": (
+        {"a": {"created": "2024-04-01T00:00:00Z"}, "b": NEW, "c": OLD},
+        "a",
+        "it was updated last, on 2024-04-01 00:00:00 UTC",
+    ),
+    "one is not known": ({"a": NEW, "b": MIDDLE, "c": {}}, "c", "it comes last"),
+    "one is damaged": ({"a": NEW, "b": MIDDLE, "c": {"updated": "yesterday"}}, "c", "it comes last"),
+    "the same moment": ({"a": NEW, "b": NEW, "c": NEW}, "c", "it comes last"),
+    "the newest twice": ({"a": NEW, "b": NEW, "c": OLD}, "b", "it was updated last, on 2024-03-01 00:00:00 UTC"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_file_that_was_updated_last_is_used(case: str, files: Mapping[str, Path], tmp_path: Path) -> None:
+    stated, wins, why = CASES[case]
+    items = [item(files[name], one) for name, one in stated.items()]
+    made = publish(items, tmp_path / "cube", on_duplicate="last")
+    others = ", ".join(f"{name}.tif" for name in stated if name != wins)
+    assert made.notes == (f"of files of the same place, {wins}.tif is used: {why}; not {others}",)
+    assert shows(tmp_path / "cube", files[wins])
+    first = publish(items, tmp_path / "first", on_duplicate="first")
+    assert first.notes == ("of files of the same place, a.tif is used: it comes first; not b.tif, c.tif",)
+    assert shows(tmp_path / "first", files["a"])
+
+
+def test_the_order_of_the_list_does_not_matter_then(files: Mapping[str, Path]) -> None:
+    stated = {"a": NEW, "b": OLD, "c": MIDDLE}
+    for names in itertools.permutations(stated):
+        request = Request(on_duplicate="last")
+        headers = scan([item(files[name], stated[name]) for name in names]).headers
+        plan = plan_request(headers, request)
+        assert [header.place.local for header in plan.headers] == [files["a"]]
+        assert "a.tif is used: it was updated last" in explain(plan).text()
+
+
+def test_assets_and_tables_and_ledgers_tell_it_too(files: Mapping[str, Path], tmp_path: Path) -> None:
+    plain = item(files["a"], OLD)
+    plain["assets"]["image"]["updated"] = "2024-06-01T02:00:00+02:00"
+    (found,) = read_catalog(plain)
+    assert found.updated is not None
+    assert found.updated.isoformat() == "2024-06-01T00:00:00+00:00"
+    items = [plain, item(files["b"], MIDDLE)]
+    rows = [
+        {
+            "id": one["id"],
+            "datetime": one["properties"]["datetime"],
+            "updated": one["properties"]["updated"],
+            "assets": one["assets"],
+        }
+        for one in items
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "items.parquet")
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    scan([tmp_path / "items.json"], ledger=tmp_path / "scan.parquet").check()
+    for number, name in enumerate(("items.parquet", "items.json", "scan.parquet")):
+        publish([tmp_path / name], tmp_path / str(number), on_duplicate="last")
+        assert shows(tmp_path / str(number), files["a"]), name
+
+
+def test_what_a_catalogue_says_anew_is_kept_in_the_ledger_of_a_scan(files: Mapping[str, Path], tmp_path: Path) -> None:
+    ledger = tmp_path / "scan.parquet"
+    for stated, wins in ({"a": NEW, "b": OLD}, "a"), ({"a": OLD, "b": NEW}, "b"):
+        found = scan([item(files[name], one) for name, one in stated.items()], ledger=ledger)
+        assert found.reused == (0 if wins == "a" else 2)
+        publish([ledger], tmp_path / wins, on_duplicate="last")
+        assert shows(tmp_path / wins, files[wins])
+
+
+def test_a_ledger_of_a_scan_without_the_column_goes_on(files: Mapping[str, Path], tmp_path: Path) -> None:
+    ledger = tmp_path / "scan.parquet"
+    scan([item(files["a"], NEW)], ledger=ledger)
+    old = pq.read_table(ledger)
+    pq.write_table(old.drop_columns("updated"), ledger)
+    assert [header.updated for header in scan([ledger]).headers] == [None]
+    found = scan([item(files["a"], NEW), item(files["b"], OLD)], ledger=ledger)
+    assert found.reused == 1
+    publish([ledger], tmp_path / "cube", on_duplicate="last")
+    assert shows(tmp_path / "cube", files["a"])
+
+
+def appended(items: Sequence[Any], cube: Path, **options: Any) -> tuple[list[str], list[str]]:
+    """What an append replaces and leaves out, and that a second one writes nothing."""
+    done = append(items, cube, on_duplicate="last", **options)
+    again = append(items, cube, on_duplicate="last", **options)
+    assert (again.snapshots, again.unchanged) == ((), len(items))
+    check_verified(cube)
+    return [url[-5] for url in done.replaced], [url[-5] for url in done.unused]
+
+
+@pytest.mark.parametrize("batch", [1, 10_000])
+def test_an_append_takes_what_is_newer_and_leaves_what_is_older(
+    batch: int, files: Mapping[str, Path], tmp_path: Path
+) -> None:
+    cube = tmp_path / "cube"
+    publish([item(files["b"], MIDDLE)], cube)
+    older = append([item(files["a"], OLD)], cube, on_duplicate="last", dry_run=True)
+    assert older.notes == (
+        "a.tif is not used: b.tif, which is in the cube, was updated later, on 2024-02-01 00:00:00 UTC",
+    )
+    assert appended([item(files["a"], OLD)], cube) == ([], ["a"])
+    assert shows(cube, files["b"])
+    # the newest of a list comes first in it, and may be written in a batch before the others
+    replaced, unused = appended([item(files["c"], NEW), item(files["d"], OLD)], cube, batch=batch)
+    assert (replaced, unused) == (["c"], ["d"])
+    assert shows(cube, files["c"])
+
+
+def test_without_times_the_later_one_takes_the_place(files: Mapping[str, Path], tmp_path: Path) -> None:
+    cube = tmp_path / "cube"
+    publish([item(files["b"], NEW)], cube)
+    assert appended([item(files["a"])], cube) == (["a"], [])
+    assert appended([item(files["c"], OLD)], cube) == (["c"], [])
+    assert shows(cube, files["c"])
+
+
+@pytest.mark.parametrize("lacks", ["the column", "rows of it"])
+def test_a_cube_without_the_column_grows_and_gets_it(lacks: str, files: Mapping[str, Path], tmp_path: Path) -> None:
+    cube = tmp_path / "cube"
+    publish([item(files["b"], NEW), item(files["c"], NEW, day=2)], cube)
+    session = open_repository(cube).writable_session("main")
+    group = zarr.open_group(session.store, path="_sources", mode="r+")
+    if lacks == "the column":
+        del group["updated"]
+    else:
+        column: Any = group["updated"]
+        column.resize((1,))
+    session.commit("as an older program would write it")
+    assert appended([item(files["a"], OLD)], cube) == (["a"], [])  # nothing is known of b
+    assert appended([item(files["d"], MIDDLE)], cube) == (["d"], [])
+    assert shows(cube, files["d"], files["c"])
