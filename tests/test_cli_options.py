@@ -223,7 +223,7 @@ def test_plan_says_what_publish_writes(series: Path, tmp_path: Path) -> None:
     assert (plan["files"], len(plan["unused"]), len(plan["failed"]), len(plan["notes"])) == (3, 1, 1, 1)
     text = run("plan", *asked[:-1]).out
     assert "18 references" in text
-    assert " is used: it comes last; not " in text
+    assert " is used: it comes first; not " in text
     assert "1 file that cannot be read" in text
     assert text.endswith("Nothing was written.\n")
 
