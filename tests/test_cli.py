@@ -270,7 +270,7 @@ def test_verbose_shows_the_traceback(before: bool, tmp_path: Path) -> None:
 def test_an_error_of_our_own_is_one_line_too(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from virtual_tiff.cube import describe
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr(describe, "describe_file", fail)
