@@ -19,6 +19,7 @@ from tests.cubes import Contents, as_text, check_same, check_verified, contents,
 from tests.test_cli import run
 from tests.test_cube_growth import Archive, check_against_rasterio, grow
 from tests.test_references import export_all, read_all, references
+from tests.test_volumes import volume, written
 from virtual_tiff import explain, export_references, open_cube, publish, scan, verify
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube import distribute
@@ -50,7 +51,7 @@ def bands_first(cube: Contents) -> Contents:
         found[path] = (attributes, metadata, array)
         names = [] if metadata is None else list(metadata["dimension_names"])
         if "y" in names and names[-1] == "band":
-            at = len(names) - 3
+            at = len(names) - (4 if "plane" in names else 3)
             moved = np.moveaxis(array, -1, at)
             names.insert(at, names.pop())
             found[path] = (attributes, {**metadata, "dimension_names": names, "shape": moved.shape}, moved)
@@ -215,6 +216,24 @@ def test_groups_that_come_beside_others(tmp_path: Path) -> None:
     for group in ("utm33n_10m", "utm34n_10m"):
         assert open_cube(tmp_path / "cube", group=group)["band_data"].dims[-3:] == ("y", "x", "band")
     check_verified(tmp_path / "cube", pixels=1000)
+
+
+@pytest.mark.parametrize("planar", [False, True])
+def test_volumes(tmp_path: Path, *, planar: bool) -> None:
+    pixels = volume("u1", 3, planar=planar)
+    form: dict[str, Any] = {"planarconfig": "separate" if planar else "contig", "tile": (2, 16, 16)}
+    for number in range(2):
+        (tmp_path / f"{number}.tif").write_bytes(written(pixels + np.uint8(number), compression="zstd", **form))
+        age(tmp_path / f"{number}.tif")
+    for axis in ("first", "last"):
+        publish([tmp_path / "0.tif"], tmp_path / axis, band_axis=axis)
+        append([tmp_path / "1.tif"], tmp_path / axis)
+    check_moved(contents(tmp_path / "last"), contents(tmp_path / "first"))
+    found = open_cube(tmp_path / "last")["band_data"]
+    assert found.dims == ("item", "plane", "y", "x", "band")
+    np.testing.assert_array_equal(found[1], (np.moveaxis(pixels, 0, -1) if planar else pixels) + 1)
+    report = verify(tmp_path / "last", pixels=1000)
+    assert {one.decoder for one in report.pixels} == {"same"}
 
 
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
