@@ -55,7 +55,8 @@ def scan(
 ) -> None:
     """Read the headers of many TIFFs into a ledger, which is an input of plan, publish and append.
 
-    Files that fail are listed, and are tried again the next time; the exit code is that of the first.
+    Files that fail are listed, and are tried again the next time; the exit code is that of the first. Files that are
+    gone from the folders, prefixes and globs that are scanned are taken out of the ledger.
     """
     verbose = verbose or bool(context.obj)
     with told(verbose=verbose), started(speed.workers) as executor:
@@ -73,10 +74,11 @@ def scan(
             )
         counts = {"ledger": str(ledger), "files": len(found.headers), "reused": found.reused}
         if as_json:
-            show_json(counts | {"failed": failed_json(found.failures)})
+            show_json(counts | {"gone": list(found.gone), "failed": failed_json(found.failures)})
         else:
+            gone = f", {len(found.gone):,} gone" if found.gone else ""
             reused = f" ({found.reused:,} known)" if found.reused else ""
-            typer.echo(f"{ledger}: {len(found.headers):,} files{reused}, {len(found.failures):,} failed")
+            typer.echo(f"{ledger}: {len(found.headers):,} files{reused}, {len(found.failures):,} failed{gone}")
         stop_or_go_on(found.failures, skip=False, verbose=verbose)
 
 

@@ -70,6 +70,7 @@ def scan_new(inputs: Inputs, rows: Rows, recipe: Recipe, reading: Reading) -> Sc
         headers=tuple(sorted((one for part in parts for one in part.headers), key=lambda one: order[one.url])),
         failures=tuple(sorted((one for part in parts for one in part.failures), key=lambda one: order[one.url])),
         reused=sum(part.reused for part in parts),
+        gone=tuple(url for part in parts for url in part.gone),
     )
 
 

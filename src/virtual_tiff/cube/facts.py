@@ -12,6 +12,7 @@ from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.catalog import asset_choice
 from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.header import FileHeader, HeaderOptions, KeyValue
+from virtual_tiff.cube.inputs import Listing
 from virtual_tiff.cube.ledger import check_options
 from virtual_tiff.cube.pattern import Pattern
 from virtual_tiff.cube.results import Failure, Result
@@ -127,7 +128,8 @@ class Inputs:
     ``listed`` is what catalogues and ledgers say, ``named`` what the pattern reads in the names. ``known`` are the
     headers that ledgers hold, as they stand there, ``refused`` the files that are failures without being read.
     ``ledgers`` are the ledgers that were read, with their options. ``asset_bands`` and ``whole`` say whether assets
-    are bands, and whether files of which a mosaic shows a part are taken whole.
+    are bands, and whether files of which a mosaic shows a part are taken whole. ``listings`` are the folders, prefixes
+    and globs among the inputs, and ``offered`` the URLs of all files that the inputs named, where there are such.
     """
 
     places: tuple[Location, ...]
@@ -138,6 +140,8 @@ class Inputs:
     ledgers: Mapping[str, HeaderOptions] = field(default_factory=dict)
     asset_bands: bool = False
     whole: bool = False
+    listings: tuple[Listing, ...] = ()
+    offered: frozenset[str] = frozenset()
 
     def only(self, places: Iterable[Location]) -> Inputs:
         """The same knowledge of fewer files."""

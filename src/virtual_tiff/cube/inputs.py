@@ -8,14 +8,15 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from obspec_utils.glob import glob as glob_store
 
 from virtual_tiff.cube.hrefs import read_bytes, readable_url, resolve_href
 from virtual_tiff.cube.retry import RETRIES, is_passing, pause
-from virtual_tiff.cube.stores import OBJECT_STORES, Location, locate
+from virtual_tiff.cube.stores import OBJECT_STORES, Location, canonical, locate
 from virtual_tiff.errors import SourceError, UsageError
 from virtual_tiff.tiff.failures import source_error
 
@@ -26,6 +27,67 @@ TIFF_SUFFIXES: Final = frozenset({".tif", ".tiff", ".gtif", ".gtiff", ".geotiff"
 """File names that count as TIFFs when a directory or prefix is listed."""
 
 _WILDCARDS: Final = re.compile(r"[*?\[]")
+
+type _Kind = Literal["file", "folder", "glob"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What an input lists as a whole: all TIFFs below a folder or prefix, or all files that a glob matches.
+
+    ``folder`` is a raw path inside the store, empty or with a slash at its end, and ``pattern`` the rest of a glob.
+    """
+
+    root: str
+    folder: str
+    pattern: str | None = None
+
+    def covers(self, url: str) -> bool:
+        """Whether this names a file with a canonical URL, if it is there."""
+        if not url.startswith(canonical(self.root, self.folder)):
+            return False
+        path = locate(url).path
+        if self.pattern is None:
+            return is_tiff_name(path)
+        return _matches(self.pattern.split("/"), path.removeprefix(self.folder).split("/"))
+
+
+def _matches(pattern: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether a glob matches a path, both cut at their slashes."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(pattern[1:], parts[skipped:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(pattern[1:], parts[1:])
+
+
+def _listing(place: Location, kind: _Kind) -> Listing | None:
+    """What a folder, prefix or glob lists."""
+    if kind == "file":
+        return None
+    if kind == "folder":
+        folder = place.path.rstrip("/")
+        return Listing(place.root, f"{folder}/" if folder else "")
+    parts = place.path.split("/")
+    first = next(number for number, part in enumerate(parts) if _WILDCARDS.search(part))
+    return Listing(place.root, "".join(f"{part}/" for part in parts[:first]), "/".join(parts[first:]))
+
+
+def _kind(text: str, place: Location) -> _Kind:
+    """What a path or a URL of an object store names."""
+    if place.local is not None:
+        path = _local(text, place)
+        if path.is_dir():
+            return "folder"
+        return "glob" if _WILDCARDS.search(str(path)) and not path.exists() else "file"
+    if _WILDCARDS.search(place.path):
+        return "glob"
+    return "file" if "." in PurePosixPath(place.path).name and not place.path.endswith("/") else "folder"
+
+
+def _local(text: str, place: Location) -> Path:
+    """A local path; what is relative stays so, for the working directory may have wildcards in its name."""
+    return place.local if "://" in text and place.local is not None else Path(os.path.expanduser(text))  # noqa: PTH111
 
 
 def expand_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[Location]:
@@ -54,7 +116,7 @@ def expand_inputs(inputs: Iterable[str | os.PathLike[str]]) -> list[Location]:
     named: dict[str, Location] = {}
     listed: dict[str, Location] = {}
     for text, in_list in expand_lists(os.fspath(item) for item in inputs):
-        (listed if in_list else named).update((place.url, place) for place in expand_input(text))
+        (listed if in_list else named).update((place.url, place) for place in expand_input(text).places)
     files = in_order(named, listed)
     if not files:
         raise nothing_given()
@@ -135,25 +197,35 @@ def _from_list(line: str, place: Location) -> str:
     return mark + text + "/" * (line.endswith("/") and not text.endswith("/"))
 
 
-def expand_input(text: str) -> Iterator[Location]:
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """The files of an input, and what it lists where it is no single file."""
+
+    places: Iterator[Location]
+    listing: Listing | None = None
+
+
+def expand_input(text: str) -> Expansion:
     """Expand one path, glob, prefix or URL to files, see :func:`expand_inputs`."""
     place = locate(text)
     if place.local is not None:
-        # what is relative stays so, for the working directory may have wildcards in its name
-        return _expand_local(text, place.local if "://" in text else Path(os.path.expanduser(text)))  # noqa: PTH111
+        kind = _kind(text, place)
+        return Expansion(_expand_local(text, place, kind), _listing(place, kind))
     if place.scheme in OBJECT_STORES:
-        return _expand_object(text)
+        kind = _kind(text, place)
+        return Expansion(_expand_object(text, place, kind), _listing(place, kind))
     path = text.partition("?")[0]
     if "*" in path or path.endswith("/"):
         found = "a web server gives no listing, so globs and directories do not work over http(s)"
         raise UsageError(found, feature="usage", url=text, hint="Name the files, or put their URLs into @list.txt.")
-    return iter([place])
+    return Expansion(iter([place]))
 
 
-def _expand_local(text: str, path: Path) -> Iterator[Location]:
-    if path.is_dir():
+def _expand_local(text: str, place: Location, kind: _Kind) -> Iterator[Location]:
+    path = _local(text, place)
+    if kind == "folder":
         return _require(map(locate, _walk(path)), text, "the directory holds no TIFF file")
-    if path.exists() or not _WILDCARDS.search(str(path)):
+    if kind == "file":
         return iter([locate(path)])
     found = (match for match in glob.glob(str(path), recursive=True) if Path(match).is_file())  # noqa: PTH207
     return _require(map(locate, _wanted(found, str(path))), text, "no TIFF file matches")
@@ -172,25 +244,23 @@ def _wanted(names: Iterable[str], pattern: str) -> Iterator[str]:
     return (name for name in names if is_tiff_name(name))
 
 
-def _expand_object(text: str) -> Iterator[Location]:
-    place = locate(text)
-    name = PurePosixPath(place.path).name
-    if _WILDCARDS.search(place.path):
-        keys = _wanted(_listing(place, place.path), place.path)
+def _expand_object(text: str, place: Location, kind: _Kind) -> Iterator[Location]:
+    if kind == "glob":
+        keys = _wanted(_keys(place, place.path), place.path)
         return _require(map(place.sibling, keys), text, "no TIFF file matches")
-    if place.path and not place.path.endswith("/") and "." in name:
+    if kind == "file":
         return iter([place])
     prefix = place.path.rstrip("/")
-    keys = (key for key in _listing(place, f"{prefix}/**" if prefix else "**") if is_tiff_name(key))
+    keys = (key for key in _keys(place, f"{prefix}/**" if prefix else "**") if is_tiff_name(key))
     return _require(map(place.sibling, keys), text, "the prefix holds no TIFF file")
 
 
-def _listing(place: Location, pattern: str) -> Iterator[str]:
-    return glob_store(_Listing(place), pattern)
+def _keys(place: Location, pattern: str) -> Iterator[str]:
+    return glob_store(_Store(place), pattern)
 
 
 @dataclass(frozen=True, slots=True)
-class _Listing:
+class _Store:
     """A store that lists, and goes on behind the last object when an answer breaks off."""
 
     place: Location

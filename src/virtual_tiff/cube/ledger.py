@@ -2,7 +2,8 @@
 
 A Parquet file cannot grow, so a scan writes parts into a folder beside it (``.NAME.parts``), each by a rename, and
 joins them with the ledger at its end. Whatever kills a scan, its ledger is whole, and the parts of the next to
-last moment are there: the next scan finds them and reads the rest.
+last moment are there: the next scan finds them and reads the rest. Rows of files that are gone are left out when the
+parts are joined, so a scan that is killed leaves them, and the next one finds them again.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class ScanLedger:
         self.options = options or HeaderOptions()
         self._parts = _parts_folder(self.path)
         self._waiting: dict[str, Result] = {}
+        self._dropped: frozenset[str] = frozenset()
         self._bytes = 0
         self._written = time.monotonic()
         self._lock: int | None = None
@@ -106,6 +108,15 @@ class ScanLedger:
         found = _read_rows(_files(self.path), str(self.path), wanted)
         return {item.url: item for item in found if isinstance(item, FileHeader)}
 
+    def urls(self) -> Iterator[str]:
+        """The URLs of all files of the ledger; one may come several times."""
+        for table in _tables(_files(self.path), str(self.path), columns=["url"]):
+            yield from table["url"].to_pylist()
+
+    def drop(self, urls: Iterable[str]) -> None:
+        """Leave out the rows of files when the ledger is closed."""
+        self._dropped |= frozenset(urls)
+
     def add(self, result: Result) -> None:
         """Keep a header or a failure; it is on disk after the next :meth:`flush`, which comes by itself.
 
@@ -142,8 +153,9 @@ class ScanLedger:
         """Join the parts with the ledger."""
         parts = _part_files(self.path)
         with _writing(self.path):
-            if parts:
-                _write(self.path, _newest(_files(self.path), str(self.path)), self.options, self._parts)
+            if parts or self._dropped:
+                rows = _newest(_files(self.path), str(self.path), without=self._dropped)
+                _write(self.path, rows, self.options, self._parts)
             for part in parts:
                 part.unlink()
 
@@ -262,8 +274,10 @@ def _read_rows(files: Sequence[_File], name: str, urls: set[str] | None = None) 
         yield from results_of(table)
 
 
-def _newest(files: Sequence[_File], name: str, urls: set[str] | None = None) -> Iterator[pa.Table]:
-    """The tables of a ledger and its parts, each file's last row only."""
+def _newest(
+    files: Sequence[_File], name: str, urls: set[str] | None = None, *, without: frozenset[str] = frozenset()
+) -> Iterator[pa.Table]:
+    """The tables of a ledger and its parts, each file's last row only: of all files, or of some, or but of some."""
     last: dict[str, int] = {}
     number = 0
     for table in _tables(files, name, columns=["url"]):
@@ -275,7 +289,7 @@ def _newest(files: Sequence[_File], name: str, urls: set[str] | None = None) -> 
         wanted = [
             index
             for index, url in enumerate(table["url"].to_pylist())
-            if last[url] == first + index and (urls is None or url in urls)
+            if last[url] == first + index and (urls is None or url in urls) and url not in without
         ]
         first += table.num_rows
         if wanted:

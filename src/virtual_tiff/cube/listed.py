@@ -11,7 +11,7 @@ from virtual_tiff.cube.catalog import is_catalog, parse_catalog
 from virtual_tiff.cube.facts import InputOptions, Inputs, Listed
 from virtual_tiff.cube.header import FileHeader, HeaderOptions, KeyValue
 from virtual_tiff.cube.hrefs import place_of, read_bytes, readable_url
-from virtual_tiff.cube.inputs import expand_input, expand_lists, in_order, nothing_given
+from virtual_tiff.cube.inputs import Expansion, Listing, expand_input, expand_lists, in_order, nothing_given
 from virtual_tiff.cube.item import SourceItem
 from virtual_tiff.cube.ledger import StoredScan, stored_scan
 from virtual_tiff.cube.pattern import Pattern
@@ -82,6 +82,7 @@ class _Found:
         self.ledgers: dict[str, HeaderOptions] = {}
         self.plain: set[str] = set()
         self.catalogs = 0
+        self.listings: list[Listing] = []
 
     def take(self, item: object) -> None:
         """Take an input, or each of several."""
@@ -102,8 +103,9 @@ class _Found:
             raise UsageError(f"{type(item).__name__} is no input", feature="usage", hint=_UNKNOWN)
 
     def _take_name(self, text: str, files: dict[str, Location]) -> None:
-        places = [place_of(text)] if text.startswith("GTI:") else expand_input(text)
-        for place in places:
+        expanded = Expansion(iter([place_of(text)])) if text.startswith("GTI:") else expand_input(text)
+        self.listings += [] if expanded.listing is None else [expanded.listing]
+        for place in expanded.places:
             if text.startswith("GTI:") or is_catalog(place.path):
                 self._take_catalog(place, files)
             else:
@@ -170,6 +172,8 @@ class _Found:
             ledgers=self.ledgers,
             asset_bands=_several_assets(listed.values()) if bands is None else bands,
             whole=whole,
+            listings=tuple(dict.fromkeys(self.listings)),
+            offered=frozenset(places) if self.listings else frozenset(),
         )
 
     def _refused(self) -> dict[str, Failure]:

@@ -52,12 +52,14 @@ type OnResult = Callable[[Result], None]
 class Scan:
     """The headers of the files that could be read, in the order of the inputs, and the failures.
 
-    ``reused`` headers came out of a ledger; their sources were not read.
+    ``reused`` headers came out of a ledger; their sources were not read. ``gone`` are the URLs of files that were taken
+    out of the ledger, since they are gone.
     """
 
     headers: tuple[FileHeader, ...]
     failures: tuple[Failure, ...]
     reused: int = 0
+    gone: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise the first failure, if there is one."""

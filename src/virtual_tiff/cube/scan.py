@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from virtual_tiff.chunks import ChunkOptions
 from virtual_tiff.cube.assets import AssetChoice
 from virtual_tiff.cube.executor import check_executor, scan_shards
+from virtual_tiff.cube.gone import find_gone
 from virtual_tiff.cube.header import FileHeader, HeaderOptions
 from virtual_tiff.cube.heads import changed_since
 from virtual_tiff.cube.ledger import ScanLedger
@@ -72,7 +74,8 @@ def scan(
         Whether to describe the overviews and masks of each file, too.
     ledger
         A Parquet file that keeps what was read, see :mod:`virtual_tiff.cube.ledger`. Files that stand in it are not
-        read again, unless they failed. A scan that is killed goes on from there.
+        read again, unless they failed. A scan that is killed goes on from there. Files that are gone from the folders,
+        prefixes and globs among the inputs are taken out of it; those that other inputs named stay.
     refresh
         Whether to ask the store, for each file in the ledger, whether it has changed, and to read it again then.
     on_error
@@ -113,6 +116,10 @@ def scan(
         raise UsageError("refresh=True without a ledger", feature="usage", hint="Name one: ledger='scan.parquet'.")
     with ScanLedger(ledger, wanted) if ledger is not None else _NOTHING as book:
         stored = {} if book is None else book.known(place.url for place in named.places)
+        gone: tuple[str, ...] = ()
+        if book is not None and named.listings:
+            gone = find_gone(book.urls(), named.listings, named.offered, concurrency=concurrency, retries=retries)
+            book.drop(gone)
         known = _newest(stored, named)
         if refresh and known:
             for url in run(changed_since(list(known.values()), concurrency=concurrency, retries=retries)):
@@ -124,7 +131,7 @@ def scan(
                 scan_shards(executor, missing, wanted, on_result=results.add, concurrency=concurrency, retries=retries)
             else:
                 run(read_headers(missing, wanted, on_result=results.add, concurrency=concurrency, retries=retries))
-    return results.in_order()
+    return replace(results.in_order(), gone=gone)
 
 
 async def scan_async(

@@ -188,7 +188,7 @@ def verify(
     if _is_parquet(cube):
         if pixels or fix or accept:
             found = "pixels, fix and accept need a cube, not the ledger of a scan"
-            hint = "Scan with --refresh reads changed files again; a new ledger leaves out those that are gone."
+            hint = "Scanning their folder again with --refresh reads changed files, and takes out those that are gone."
             raise UsageError(found, feature="usage", url=str(cube), hint=hint)
         known = [_from_header(header) for header in read_ledger(cube).headers]
         sources = run(_check_all(known, concurrency, retries, on_stage))
