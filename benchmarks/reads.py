@@ -8,7 +8,8 @@ pipeline.
 tifffile's are ``TiffPage.decode`` one segment after the other, of bytes that are in memory already and that are not
 assembled to an image (of uncompressed segments it makes views, which nothing can beat); ``TiffPage.asarray``, which
 reads, decodes and assembles, with its own default of threads; and the same with a thread for each processor. GDAL
-opens the file and uses all threads.
+opens the file and uses all threads. tifffile leaves interleaved bands as they are; ours are apart, but in encodings
+with "bands last".
 
 All contenders take turns, each in a process of its own, and must agree on the pixels. Peak memory is the growth of a
 fresh process that reads the image once.
@@ -41,6 +42,7 @@ from benchmarks.measure.images import Encoding, write_image
 from benchmarks.measure.machine import peak_memory
 from benchmarks.measure.rounds import MILLI, Comparison, Row, Sample
 from virtual_tiff import VirtualTIFF, open_tiff
+from virtual_tiff.bandaxis import BandAxis
 from virtual_tiff.chunks import Codecs
 
 _FUSED_PATH: Final = "zarr.core.codec_pipeline.FusedCodecPipeline"
@@ -99,6 +101,7 @@ GROUPS: Final[dict[str, list[Encoding]]] = {
     ],
     "Deflate": [
         *_streams("Deflate", "deflate"),
+        Encoding("Deflate uint8 x 3, predictor 2, bands last", "u1", 3, "deflate", predictor=2, band_axis="last"),
         Encoding("Deflate uint16, predictor 2, tiles of 256", compression="deflate", predictor=2, tile=256),
         Encoding("Deflate float32, predictor 3, big", "f4", compression="deflate", predictor=3, order=">"),
         Encoding("Deflate uint16 x 3 planar, predictor 2", bands=3, compression="deflate", predictor=2, planar=True),
@@ -113,6 +116,7 @@ GROUPS: Final[dict[str, list[Encoding]]] = {
     "Images": [
         Encoding("JPEG grey", "u1", compression="jpeg", agrees=_LOSSY),
         Encoding("JPEG YCbCr", "u1", 3, "jpeg", agrees=_LOSSY, options=_YCBCR),
+        Encoding("JPEG YCbCr, bands last", "u1", 3, "jpeg", agrees=_LOSSY, options=_YCBCR, band_axis="last"),
         Encoding("WebP", "u1", 3, "webp", cost=2, options={"photometric": "rgb"}, agrees=_LOSSY),
         Encoding("LERC float32", "f4", compression="lerc"),
         Encoding(
@@ -257,7 +261,7 @@ def compare(encoding: Encoding, folder: Path, size: Size) -> Comparison:
     path = folder / "image.tif"
     write_image(path, encoding, size.side)
     rows = take_turns_apart(contenders(path, encoding), size.rounds, _digest)
-    peaks = {name: _peak(name, path) for name in MEMORY}
+    peaks = {name: _peak(name, path, encoding.band_axis) for name in MEMORY}
     measured = tuple(_with_memory(row, peaks.get(row.name)) for row in rows)
     path.unlink()
     shortened = f" ({encoding.side(size.side)}²)" if encoding.cost > 1 else ""
@@ -275,14 +279,14 @@ def _digest(result: Any) -> object:
     return result.shape, zlib.crc32(np.ascontiguousarray(result))
 
 
-def _peak(name: str, path: Path) -> int:
+def _peak(name: str, path: Path, band_axis: BandAxis) -> int:
     """Return the growth of the memory of a fresh process that reads the image."""
     with fresh_process(_reader) as pool:
-        return pool.submit(_growth, name, path).result()
+        return pool.submit(_growth, name, path, band_axis).result()
 
 
-def _growth(name: str, path: Path) -> int:
-    read = _reader(name, path)
+def _growth(name: str, path: Path, band_axis: BandAxis) -> int:
+    read = _reader(name, path, band_axis)
     before = peak_memory()
     read()
     return peak_memory() - before
@@ -290,7 +294,7 @@ def _growth(name: str, path: Path) -> int:
 
 # Contenders
 
-type _Prepare = Callable[[Path], Callable[[], Any]]
+type _Prepare = Callable[[Path, BandAxis], Callable[[], Any]]
 
 
 def contenders(path: Path, encoding: Encoding) -> list[Distant]:
@@ -300,33 +304,44 @@ def contenders(path: Path, encoding: Encoding) -> list[Distant]:
     known = [name for name in READERS if not name.startswith(encoding.without)]
     if encoding.compression != "deflate" or encoding.predictor is not None:
         known.remove(THEIRS)
-    return [Distant(name, _reader, (name, path), checks.get(name, "result")) for name in known]
+    arguments = path, encoding.band_axis
+    return [Distant(name, _reader, (name, *arguments), checks.get(name, "result")) for name in known]
 
 
-def _reader(name: str, path: Path) -> Callable[[], Any]:
-    return READERS[name](path)
+def _reader(name: str, path: Path, band_axis: BandAxis) -> Callable[[], Any]:
+    return READERS[name](path, band_axis)
+
+
+def _bands_first(image: npt.NDArray[Any], band_axis: BandAxis) -> npt.NDArray[Any]:
+    """A view of shape (band, row, column)."""
+    return np.moveaxis(image, -1, 0) if band_axis == "last" else image
 
 
 def _zarr(pipeline: str | None, codecs: Codecs, *, theirs: bool = False) -> _Prepare:
-    def prepare(path: Path) -> Callable[[], npt.NDArray[Any]]:
+    def prepare(path: Path, band_axis: BandAxis) -> Callable[[], npt.NDArray[Any]]:
         registry = ObjectStoreRegistry({"file://": LocalStore()})
-        store = VirtualTIFF(ifd=0, coordinates=False, codecs=codecs)(path.as_uri(), registry)
+        parser = VirtualTIFF(ifd=0, coordinates=False, codecs=codecs, band_axis=band_axis)
+        store = parser(path.as_uri(), registry)
         settings: dict[str, Any] = {"codec_pipeline.path": pipeline} if pipeline else {}
         if theirs:
             settings["codecs"] = zarr.config.get("codecs") | {"numcodecs.zlib": "zarr.codecs.numcodecs.Zlib"}
         with zarr.config.set(settings):
             array = zarr.open_array(store, path="band_data", mode="r", zarr_format=3)
-        return lambda: np.asarray(array[...])
+        return lambda: _bands_first(np.asarray(array[...]), band_axis)
 
     return prepare
 
 
-def _open_tiff(path: Path) -> Callable[[], npt.NDArray[Any]]:
-    return lambda: np.asarray(open_tiff(path, mask_and_scale=False, coordinates=False)["band_data"].values)
+def _open_tiff(path: Path, band_axis: BandAxis) -> Callable[[], npt.NDArray[Any]]:
+    def read() -> npt.NDArray[Any]:
+        dataset = open_tiff(path, mask_and_scale=False, coordinates=False, band_axis=band_axis)
+        return _bands_first(np.asarray(dataset["band_data"].values), band_axis)
+
+    return read
 
 
 def _asarray(workers: int | None) -> _Prepare:
-    def prepare(path: Path) -> Callable[[], npt.NDArray[Any]]:
+    def prepare(path: Path, _: BandAxis) -> Callable[[], npt.NDArray[Any]]:
         with tifffile.TiffFile(path) as tiff:
             page: Any = tiff.pages.first
 
@@ -335,14 +350,14 @@ def _asarray(workers: int | None) -> _Prepare:
                 warnings.filterwarnings("ignore", ".*reading array from closed file")
                 image = page.asarray(maxworkers=workers)
             interleaved = page.samplesperpixel > 1 and page.planarconfig == 1
-            return np.moveaxis(image, -1, 0) if interleaved else image
+            return _bands_first(image, "last" if interleaved else "first")
 
         return read
 
     return prepare
 
 
-def _decode(path: Path) -> Callable[[], int]:
+def _decode(path: Path, _: BandAxis) -> Callable[[], int]:
     whole = path.read_bytes()
     with tifffile.TiffFile(path) as tiff:
         page: Any = tiff.pages.first
@@ -359,7 +374,7 @@ def _decode(path: Path) -> Callable[[], int]:
     return read
 
 
-def _gdal(path: Path) -> Callable[[], npt.NDArray[Any]]:
+def _gdal(path: Path, _: BandAxis) -> Callable[[], npt.NDArray[Any]]:
     import rasterio
 
     warnings.filterwarnings("ignore", "Dataset has no geotransform")

@@ -23,7 +23,7 @@ class Encoding:
 
     ``cost`` is the factor by which sides are shortened, since some formats take seconds for each large image;
     ``agrees`` are the beginnings of the names of the decoders that must find the very samples that we find;
-    ``without`` are those of decoders that do not know the encoding.
+    ``without`` are those of decoders that do not know the encoding; ``band_axis`` is where our arrays have the bands.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Encoding:
     without: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     gdal: dict[str, Any] = field(default_factory=dict)
+    band_axis: Literal["first", "last"] = "first"
 
     def side(self, side: int) -> int:
         """Pixels of the image along each axis."""
