@@ -15,7 +15,7 @@ import pytest
 import rasterio
 import zarr
 
-from tests.archives import make_tiff
+from tests.archives import age, make_tiff
 from tests.cubes import check_verified
 from virtual_tiff import append, open_cube, publish, scan
 from virtual_tiff.cube.catalog import read_catalog
@@ -187,3 +187,42 @@ def test_a_cube_without_the_column_grows_and_gets_it(lacks: str, files: Mapping[
     assert appended([item(files["a"], OLD)], cube) == (["a"], [])  # nothing is known of b
     assert appended([item(files["d"], MIDDLE)], cube) == (["d"], [])
     assert shows(cube, files["d"], files["c"])
+
+
+# Files that were left out
+
+
+def test_what_was_left_out_stays_out_under_any_rule(files: Mapping[str, Path], tmp_path: Path) -> None:
+    items = [item(files[name]) for name in "ab"]
+    for rule, wins in ("first", "a"), ("last", "b"):
+        cube = tmp_path / rule
+        publish(items, cube, on_duplicate=rule)  # type: ignore[arg-type]
+        (left,) = {"a", "b"} - {wins}
+        for other in ("first", "last", None):
+            for offered in (items, items[::-1], items[:1], items[1:]):
+                done = append(offered, cube, on_duplicate=other)
+                assert (done.snapshots, done.unchanged) == ((), len(offered))
+                is_told = other is not None and items["ab".index(left)] in offered
+                assert [note.partition(" (")[0] for note in done.notes] == [f"known and not used: {left}.tif"] * is_told
+        assert shows(cube, files[wins])
+
+
+@pytest.mark.parametrize(
+    ("stated", "wins"), [({}, True), (NEW, True), (OLD, False)], ids=["unknown", "updated later", "updated before"]
+)
+def test_what_was_left_out_and_has_changed_is_compared_anew(
+    stated: dict[str, str], tmp_path: Path, *, wins: bool
+) -> None:
+    early, late, cube = tmp_path / "early.tif", tmp_path / "late.tif", tmp_path / "cube"
+    make_tiff(early, 1)
+    make_tiff(late, 2)
+    publish([item(early, OLD), item(late, MIDDLE)], cube, on_duplicate="last")
+    assert shows(cube, late)
+    make_tiff(early, 3, shape=(1, 70, 90), compress="deflate")
+    age(early, 1_710_000_000)
+    again = [item(early, stated), item(late, MIDDLE)]
+    done = append(again, cube)
+    assert [url[-9:] for url in (done.replaced if wins else done.unused)] == ["early.tif"]
+    assert shows(cube, early if wins else late)
+    assert append(again, cube).snapshots == ()
+    check_verified(cube)

@@ -13,7 +13,7 @@ import icechunk
 import numpy as np
 
 from virtual_tiff.cube.access import repository_storage
-from virtual_tiff.cube.arrivals import Reading, scan_new
+from virtual_tiff.cube.arrivals import Reading, scan_new, unused_notes
 from virtual_tiff.cube.assign import Standing, check_time, described
 from virtual_tiff.cube.change import Change, plan_change, write_change
 from virtual_tiff.cube.commit import commit, remove_abandoned
@@ -213,7 +213,8 @@ def append(
     on_duplicate
         What to do with files that claim the very same place as others, also as such that the cube has: "raise", or use
         the "first" or the "last"; by default as the cube was published. The rule of the cube stays. With "last" a file
-        does not replace one that was updated later, where catalogues say of both when they were updated.
+        does not replace one that was updated later, where catalogues say of both when they were updated. A file that an
+        earlier run left out stays so until it changes, whatever the rule: so the same inputs write nothing again.
     on_error
         What to do with files whose header cannot be read: "raise" the first error, or "skip" them.
     on_misfit
@@ -278,6 +279,7 @@ def append(
         own, standing = replace(own, time="keys"), replace(standing, time="keys")
     before = set(repository.config.virtual_chunk_containers or {})
     done = _Done()
+    done.notes += unused_notes(named, standing.rows, headers, rule=on_duplicate)
     with translated(own.place):
         headers, change = _foresee(own, standing, headers)
         if change is not None:

@@ -7,10 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from virtual_tiff.cube.columns import Identity, identity_of
 from virtual_tiff.cube.facts import Inputs
+from virtual_tiff.cube.header import FileHeader
 from virtual_tiff.cube.known import Rows
 from virtual_tiff.cube.reading import CONCURRENCY
 from virtual_tiff.cube.recipe import Recipe
@@ -20,6 +21,8 @@ from virtual_tiff.cube.runner import run
 from virtual_tiff.cube.scan import scan
 from virtual_tiff.cube.stages import OnStage, tell_stage
 from virtual_tiff.cube.stores import Location
+
+_MAX_NAMES: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,34 @@ def scan_new(inputs: Inputs, rows: Rows, recipe: Recipe, reading: Reading) -> Sc
         reused=sum(part.reused for part in parts),
         gone=tuple(url for part in parts for url in part.gone),
     )
+
+
+def unused_notes(inputs: Inputs, rows: Rows, headers: Sequence[FileHeader], *, rule: object) -> tuple[str, ...]:
+    """What there is to tell, to one who asks for a rule for duplicates, of known files that it does not concern.
+
+    Parameters
+    ----------
+    inputs
+        The files that are offered.
+    rows
+        Of the cube.
+    headers
+        Those files that the cube does not have in this version.
+    rule
+        What is asked for, or None.
+    """
+    if rule is None:
+        return ()
+    new = {header.url for header in headers}
+    left = rows.unused(place.url for place in inputs.places if place.url not in new)
+    if not left:
+        return ()
+    names = [url.rpartition("/")[2] for url in left[:_MAX_NAMES]]
+    more = f" and {len(left) - _MAX_NAMES} more" if len(left) > _MAX_NAMES else ""
+    why = (
+        "others have their places, or they lie outside; a rule for duplicates decides when a file comes in, or changes"
+    )
+    return (f"known and not used: {', '.join(names)}{more} ({why})",)
 
 
 def _scan(

@@ -172,6 +172,14 @@ class Rows:
         number = self.number(url)
         return None if number is None else self._identity(number)
 
+    def unused(self, urls: Iterable[str]) -> list[str]:
+        """Those of some files that are known, and that the cube does not refer to."""
+        asked = list(urls)
+        self.look_up(asked)
+        used = self._column("used")
+        known = ((url, self._urls[url]) for url in asked)
+        return [url for url, number in known if number is not None and not used.at(number)]
+
     def at(self, url: str) -> Row | None:
         """The row of a URL."""
         number = self.number(url)
