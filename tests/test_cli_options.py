@@ -268,7 +268,7 @@ def test_a_ledger_is_an_input(series: Path, tmp_path: Path) -> None:
     ledger = tmp_path / "scan.parquet"
     assert run("scan", series, "--ledger", ledger, "--pattern", DATED).code == 0
     done = run("scan", series, "--ledger", ledger, "--pattern", DATED, "--refresh", "--json")
-    assert json.loads(done.out) == {"ledger": str(ledger), "files": 3, "reused": 3, "failed": []}
+    assert json.loads(done.out) == {"ledger": str(ledger), "files": 3, "reused": 3, "gone": [], "failed": []}
     done = run("plan", ledger)
     assert "band_data (time: 3, y: 70, x: 90) uint16" in done.out
 

@@ -217,8 +217,19 @@ def test_the_parser_refuses_names_that_virtualizarr_would_change(name: str) -> N
     store = MemoryStore()
     for key in ("a", "ab.tif"):
         store.put(key, b"another file")
-    with pytest.raises(UsageError, match="leave it out"):
+    with pytest.raises(UsageError, match="drops the rest"):
         VirtualTIFF(ifd=0)(f"memory://box/{name}", ObjectStoreRegistry({"memory://box": store}))
+
+
+def test_the_parser_takes_urls_of_which_nothing_is_lost(folder: Path) -> None:
+    store = MemoryStore()
+    store.put("a;1/b.tif", (folder / "a#b.tif").read_bytes())
+    registry = ObjectStoreRegistry({"https://host": store})
+    for url in ("https://host/a;1/b.tif", "https://host/a;1/b.tif?sig=1;2", "https://host/a;1/b.tif#part"):
+        parsed = VirtualTIFF(ifd=0)(url, registry)
+        assert parsed.to_virtual_dataset()["band_data"].shape == (70, 90)
+    with pytest.raises(UsageError, match="drops the rest"):
+        VirtualTIFF(ifd=0)("https://host/a;1/b.tif;2", registry)
 
 
 def test_a_registry_of_one_root() -> None:

@@ -113,10 +113,10 @@ def resolve(registry: ObjectStoreRegistry[Any], url: str) -> tuple[Any, str]:
         ``usage`` for a URL of which VirtualiZarr leaves out a part.
     """
     if not isinstance(registry, RootRegistry):
-        scheme, _, rest = url.partition("://")
-        left_out = "[;\t\r\n]" if scheme in ("http", "https") else "[#?\t\r\n]"
-        if re.search(left_out, rest):
-            found = "the name has a character behind which VirtualiZarr would leave it out, or that it would drop"
+        web = url.lower().startswith(("http://", "https://"))
+        path = re.split("[?#]", url, maxsplit=1)[0]
+        if re.search("[\t\r\n]", url) or (";" in path.rpartition("/")[2] if web else path != url):
+            found = "the URL has a character that VirtualiZarr drops, or behind which it drops the rest"
             hint = "Open such files with open_tiff, or publish them."
             raise UsageError(found, feature="usage", url=url, hint=hint)
     try:
