@@ -18,7 +18,7 @@ from virtual_tiff.codecs.together import call_together
 _TINY: Final = 0.5
 """Chunks that take up to so many times as long as handing them to a thread are decoded where they are."""
 
-_SHORT: Final = 4 if (os.cpu_count() or 1) <= 2 else 2
+_SHORT: Final = 8 if (os.cpu_count() or 1) <= 2 else 2
 """And those that take up to so many times as long, by the loop's thread and others together.
 
 Where there are more processors, it soon pays to leave the loop to its own work.
