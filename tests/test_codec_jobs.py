@@ -10,7 +10,6 @@ from functools import partial
 import pytest
 
 from virtual_tiff.codecs import jobs
-from virtual_tiff.codecs.gather import Call
 from virtual_tiff.codecs.jobs import call_in_thread
 
 
@@ -24,8 +23,8 @@ def threads(sizes: list[int]) -> list[int]:
     made: list[list[int]] = []
     start = jobs._run
 
-    def counted(job: list[Call]) -> list[object]:
-        made.append([int(call.cost) for call in job])
+    def counted(job: list[jobs._Call]) -> list[object]:
+        made.append([call.size for call in job])
         return start(job)
 
     async def all_of_them() -> list[int]:

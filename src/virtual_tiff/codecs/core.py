@@ -28,8 +28,8 @@ from zarr.registry import register_codec
 from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.errors import DecodeError
 
-_HANDED_OVER: Final = 1 << 17
-"""Decoded bytes that take about as long as handing them to another thread."""
+_SHORT_BYTES: Final = 1 << 17
+"""Decoded bytes up to which decoding takes about as long as handing it to another thread."""
 
 _OVERLONG_BYTES: Final = 1 << 20
 """Streams may hold four times the expected bytes and this; beyond that they are taken for hostile."""
@@ -48,7 +48,7 @@ class Zlib(PromptCodec, zarr_numcodecs.Zlib):
     """Whether chunks must hold exactly the bytes of their samples: other codecs may stand between."""
 
     def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
-        return _expected(chunk_spec), _HANDED_OVER
+        return _expected(chunk_spec), _SHORT_BYTES
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
         expected = _expected(chunk_spec)
@@ -76,7 +76,7 @@ class ExactZstd(PromptCodec, ZstdCodec):
     """
 
     def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
-        return _expected(chunk_spec), _HANDED_OVER
+        return _expected(chunk_spec), _SHORT_BYTES
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
         expected = _expected(chunk_spec)

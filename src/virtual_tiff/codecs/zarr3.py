@@ -17,12 +17,13 @@ from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
 
-_FAST: Final = (5, 7, 8, 32946, 34887, 50000)
-_SLOW: Final = (33003, 33004, 33005, 34712, 50002, 52546)
-_HANDED_OVER: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys(_FAST, 1 << 17), **dict.fromkeys(_SLOW, 1 << 13)}
-_HANDED_OVER_OTHERS: Final = 1 << 16
-_HANDED_OVER_UNPACKED: Final = 1 << 17
-"""Decoded bytes, by compression, that take about as long as handing them to another thread."""
+_SHORT: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys((5, 8, 32946, 50000), 1 << 17)}
+_SHORT_OTHERS: Final = 1 << 16
+_SHORT_UNPACKED: Final = 1 << 17
+"""Decoded bytes, by compression, up to which decoding takes about as long as handing it to another thread.
+
+And of samples that are not stored as they are returned.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class Segment(PromptCodec):
     @cached_property
     def _sizes(self) -> tuple[int, int]:
         config = self.config
-        handed_over = _HANDED_OVER.get(config.compression, _HANDED_OVER_OTHERS)
+        short = _SHORT.get(config.compression, _SHORT_OTHERS)
         copied = config.color is None and is_plain(config, "little")
-        return config.out_bytes, handed_over if copied else min(handed_over, _HANDED_OVER_UNPACKED)
+        return config.out_bytes, short if copied else min(short, _SHORT_UNPACKED)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()
