@@ -172,6 +172,31 @@ def test_without_times_the_later_one_takes_the_place(files: Mapping[str, Path], 
     assert shows(cube, files["c"])
 
 
+VERSIONS: dict[str, tuple[Any, Any, Any, str]] = {
+    "older": (NEW, OLD, None, "a"),
+    "newer": (OLD, NEW, None, "b"),
+    "unknown": (NEW, {}, None, "b"),
+    "older, and another file that is older": (NEW, OLD, MIDDLE, "a"),
+    "older, and another file that is newer": (MIDDLE, OLD, NEW, "c"),
+    "newer, and another file that is older": (OLD, NEW, MIDDLE, "b"),
+    "newer, and another file that is newer": (OLD, MIDDLE, NEW, "c"),
+    "unknown, and another file, too": (NEW, {}, {}, "c"),
+}
+
+
+@pytest.mark.parametrize("case", VERSIONS)
+def test_another_file_of_an_item_is_compared_too(case: str, files: Mapping[str, Path], tmp_path: Path) -> None:
+    there, other, further, wins = VERSIONS[case]
+    cube = tmp_path / "cube"
+    publish([item(files["a"], there)], cube)
+    offered = [item(files["b"], other) | {"id": "a"}]
+    offered += [] if further is None else [item(files["c"], further)]
+    replaced, unused = appended(offered, cube)
+    assert replaced == ([] if wins == "a" else [wins])
+    assert unused == [name for name in "bc"[: len(offered)] if name != wins]
+    assert shows(cube, files[wins])
+
+
 @pytest.mark.parametrize("lacks", ["the column", "rows of it"])
 def test_a_cube_without_the_column_grows_and_gets_it(lacks: str, files: Mapping[str, Path], tmp_path: Path) -> None:
     cube = tmp_path / "cube"

@@ -390,13 +390,18 @@ def _rivals(
     replaced: dict[str, Row] = {}
     lost = set()
     older = []
-    leaving = {row.number for row in versions.values()}
+    # The older version of an item stays when the new one, another file, is not used.
+    leaving = {row.number for url, row in versions.items() if url in places or url == row.url}
     rivals = standing.rows.rivals(places)
     for header in headers:
         place = places[header.url]
         own = versions.get(header.url)
         if own is not None:
             _check_version(header, own, place)
+            if options.on_duplicate == "last" and own.url != header.url and is_older(header, own):
+                lost.add(header.url)
+                older.append((header, own))
+                continue
             replaced[header.url] = own
         for row in rivals.get(header.url, ()):
             if row.number in leaving:
