@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from virtual_tiff.cube.catalog import read_catalog
 from virtual_tiff.cube.draft import Request, plan_request
 from virtual_tiff.cube.explain import explain
 from virtual_tiff.cube.open import open_repository
+from virtual_tiff.cube.times import EPOCH
 
 OLD, MIDDLE, NEW = ({"updated": f"2024-0{month}-01T00:00:00Z"} for month in (1, 2, 3))
 
@@ -114,6 +116,28 @@ def test_assets_and_tables_and_ledgers_tell_it_too(files: Mapping[str, Path], tm
     for number, name in enumerate(("items.parquet", "items.json", "scan.parquet")):
         publish([tmp_path / name], tmp_path / str(number), on_duplicate="last")
         assert shows(tmp_path / str(number), files["a"]), name
+
+
+@pytest.mark.parametrize(("unit", "far"), [("s", 1 << 53), ("ms", 1 << 55), ("us", 1 << 62)])
+def test_moments_of_tables_that_are_damaged_count_as_absent(
+    unit: str, far: int, files: Mapping[str, Path], tmp_path: Path
+) -> None:
+    items = [item(files[name]) for name in "abc"]
+    rows: dict[str, Any] = {
+        "id": [one["id"] for one in items],
+        "datetime": [one["properties"]["datetime"] for one in items],
+        "assets": [one["assets"] for one in items],
+        "updated": pa.array([0, far, None], pa.timestamp(unit)),
+        "created": pa.array([far, None, 0], pa.timestamp(unit)),
+    }
+    pq.write_table(pa.table(rows), tmp_path / "items.parquet")
+    found = [one.updated for one in read_catalog(tmp_path / "items.parquet")]
+    assert found == [EPOCH, None, EPOCH]
+
+
+def test_no_time_of_pandas_is_none(files: Mapping[str, Path]) -> None:
+    (found,) = read_catalog(item(files["a"], {"updated": pd.NaT, "created": pd.Timestamp(0), "start_datetime": pd.NaT}))
+    assert (found.updated, found.start) == (EPOCH, None)
 
 
 def test_what_a_catalogue_says_anew_is_kept_in_the_ledger_of_a_scan(files: Mapping[str, Path], tmp_path: Path) -> None:

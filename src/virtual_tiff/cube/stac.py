@@ -188,7 +188,7 @@ def _time(value: object, item_id: str) -> dt.datetime | None:
         return None
     try:
         if isinstance(value, dt.datetime):
-            return as_utc(value)
+            return as_utc(value) if value == value else None  # noqa: PLR0124 (pandas' NaT, which differs from itself)
         if isinstance(value, str):
             return parse_time(value)
     except FormatError as error:

@@ -29,8 +29,9 @@ LOCATION: Final = "location"
 
 _BATCH: Final = 2048
 _TOP: Final = ("id", "assets", "links", "bbox")
+_UPDATED: Final = ("updated", "created")
 _PROPERTIES: Final = (
-    *("datetime", "start_datetime", "end_datetime", "updated", "created"),
+    *("datetime", "start_datetime", "end_datetime", *_UPDATED),
     *("proj:code", "proj:epsg", "proj:transform", "proj:shape"),
 )
 
@@ -119,10 +120,26 @@ def _rows(table: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]
     for batch in table.iter_batches(_BATCH, columns=columns):
         names = batch.schema.names
         plain = [
-            _moments(column) if pa.types.is_timestamp(column.type) else column.to_pylist() for column in batch.columns
+            _one_by_one(column) if name in _UPDATED else _values(column)
+            for name, column in zip(names, batch.columns, strict=True)
         ]
         for values in zip(*plain, strict=True):
             yield dict(zip(names, values, strict=True))
+
+
+def _values(column: Any) -> list[Any]:
+    found: list[Any] = _moments(column) if pa.types.is_timestamp(column.type) else column.to_pylist()
+    return found
+
+
+def _one_by_one(column: Any) -> list[Any]:
+    """The values of a column of which those that cannot be read count as absent."""
+    try:
+        return _values(column)
+    except (pa.ArrowException, FormatError, ValueError, OverflowError):
+        if len(column) == 1:
+            return [None]
+        return [value for number in range(len(column)) for value in _one_by_one(column.slice(number, 1))]
 
 
 def _moments(column: Any) -> list[dt.datetime | None]:
