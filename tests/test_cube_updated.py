@@ -18,7 +18,7 @@ import zarr
 
 from tests.archives import age, make_tiff
 from tests.cubes import check_verified
-from virtual_tiff import append, open_cube, publish, scan
+from virtual_tiff import append, open_cube, publish, scan, verify
 from virtual_tiff.cube.catalog import read_catalog
 from virtual_tiff.cube.draft import Request, plan_request
 from virtual_tiff.cube.explain import explain
@@ -186,6 +186,23 @@ def test_an_append_takes_what_is_newer_and_leaves_what_is_older(
     replaced, unused = appended([item(files["c"], NEW), item(files["d"], OLD)], cube, batch=batch)
     assert (replaced, unused) == (["c"], ["d"])
     assert shows(cube, files["c"])
+
+
+@pytest.mark.parametrize("again", ["verify", "append", "other bytes"])
+def test_what_is_known_stays_with_the_same_bytes(again: str, files: Mapping[str, Path], tmp_path: Path) -> None:
+    touched, cube = tmp_path / "touched.tif", tmp_path / "cube"
+    make_tiff(touched, 1)
+    publish([item(touched, NEW)], cube)
+    if again == "other bytes":
+        make_tiff(touched, 9)
+    age(touched, 1_710_000_000)
+    if again == "verify":
+        assert len(verify(cube, accept=True).accepted) == 1
+    else:
+        assert len(append([touched], cube).replaced) == 1
+    unknown = again == "other bytes"
+    assert appended([item(files["b"], OLD)], cube) == ((["b"], []) if unknown else ([], ["b"]))
+    assert shows(cube, files["b"] if unknown else touched)
 
 
 def test_without_times_the_later_one_takes_the_place(files: Mapping[str, Path], tmp_path: Path) -> None:

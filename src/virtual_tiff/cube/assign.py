@@ -124,6 +124,7 @@ def described(standing: Standing, header: FileHeader) -> FileHeader:
     row = standing.rows.at(header.url)
     if row is None or not row.used or header.time is not None or header.keys:
         return header
+    header = replace(header, updated=header.updated or standing.rows.updated(row, header.digest))
     (own,) = (one for one in standing.recipe.trees if one.path == row.tree)
     if own.named:
         return replace(header, item_id=header.item_id or row.item_id or None)

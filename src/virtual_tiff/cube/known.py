@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from virtual_tiff.cube.columns import (
     ledger_column,
 )
 from virtual_tiff.cube.header import FileHeader
+from virtual_tiff.cube.times import decode_time
 
 _TABLE: Final = 1 << 16
 """Values of the lowest bits of keys, by which most rows are left out of a search."""
@@ -269,6 +271,12 @@ class Rows:
         if self._updated is None:
             self._updated = self._whole_array(UPDATED) is not None
         return self._updated
+
+    def updated(self, row: Row, digest: str | None) -> datetime | None:
+        """When a file was updated, as a catalogue said of the bytes with this digest; None when that is unknown."""
+        if row.updated == UNKNOWN_TIME or not digest or str(self._column("digest").at(row.number)) != digest:
+            return None
+        return decode_time(np.array([row.updated], np.int64))[0]
 
     def _whole_array(self, name: str) -> zarr.Array[Any] | None:
         try:
