@@ -18,7 +18,7 @@ import zarr
 
 from tests.archives import age, make_tiff
 from tests.cubes import check_verified
-from virtual_tiff import append, open_cube, publish, scan, verify
+from virtual_tiff import ConformError, append, open_cube, publish, scan, verify
 from virtual_tiff.cube.catalog import read_catalog
 from virtual_tiff.cube.draft import Request, plan_request
 from virtual_tiff.cube.explain import explain
@@ -291,4 +291,21 @@ def test_what_was_left_out_and_has_changed_is_compared_anew(
     assert [url[-9:] for url in (done.replaced if wins else done.unused)] == ["early.tif"]
     assert shows(cube, early if wins else late)
     assert append(again, cube).snapshots == ()
+    check_verified(cube)
+
+
+@pytest.mark.parametrize("rule", ["first", "last"])
+def test_a_file_that_has_changed_and_is_left_out_leaves_no_reference(
+    rule: Any, files: Mapping[str, Path], tmp_path: Path
+) -> None:
+    changed, cube = tmp_path / "changed.tif", tmp_path / "cube"
+    make_tiff(changed, 7)
+    publish([item(changed, OLD), item(files["b"], OLD, day=2)], cube)
+    make_tiff(changed, 8, shape=(1, 70, 90), compress="deflate")
+    age(changed, 1_710_000_000)
+    offered = {day: [item(files["c"], NEW, day=day), item(changed, MIDDLE, day=day)] for day in (1, 2)}
+    with pytest.raises(ConformError, match="has another place than its older version"):
+        append(offered[2], cube, on_duplicate=rule)
+    append(offered[1], cube, on_duplicate=rule)
+    assert shows(cube, files["c"], files["b"])
     check_verified(cube)

@@ -15,7 +15,7 @@ from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
 from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.columns import Entry, Place, cell_text
 from virtual_tiff.cube.conform import check_conform, short_names
-from virtual_tiff.cube.duplicates import drop_duplicates, is_older, older_notes
+from virtual_tiff.cube.duplicates import check_left, drop_duplicates, is_older, older_notes
 from virtual_tiff.cube.edges import StoredEdges, stored_edges
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.grow import open_array, read_arrays
@@ -284,6 +284,7 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
             plan = replace(plan, headers=(), claims={}, groups=(), grids=own.grids)
             places = {}
             break
+    check_left(versions, places)
     inside = {header.url for header in plan.headers}
     unused = [header for header in headers if header.url not in inside]
     entries = [Entry(header, places[header.url]) for header in plan.headers]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from virtual_tiff.cube.columns import UNKNOWN_TIME
+from virtual_tiff.cube.columns import UNKNOWN_TIME, Place
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import FileHeader
@@ -16,6 +16,7 @@ from virtual_tiff.cube.known import Row
 from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
 from virtual_tiff.cube.times import as_utc, decode_time, microseconds
 from virtual_tiff.cube.views import StackOptions, footprint
+from virtual_tiff.errors import ConformError
 
 _MAX_NAMES = 5
 
@@ -89,6 +90,22 @@ def told_time(moment: datetime) -> str:
 def is_older(header: FileHeader, row: Row) -> bool:
     """Whether a cube has a file that was updated later than another, as catalogues say of both."""
     return header.updated is not None and row.updated != UNKNOWN_TIME and microseconds(header.updated) < row.updated
+
+
+def check_left(versions: Mapping[str, Row], places: Mapping[str, Place]) -> None:
+    """Refuse a changed file that is left out, where the cube would go on to refer to its older version elsewhere.
+
+    Raises
+    ------
+    ConformError
+        ``conform``, with the file.
+    """
+    taken = {(place.tree, place.claim.variable, place.label, place.box) for place in places.values()}
+    for url, row in versions.items():
+        left = url == row.url and url not in places
+        if left and (row.tree, row.variable, row.label, row.box) not in taken:
+            found = f"{short_names([url])[0]} has another place than its older version in the cube ({row.label})"
+            raise ConformError(found, feature="conform", hint="Publish the cube anew.")
 
 
 def older_notes(found: Sequence[tuple[FileHeader, Row]]) -> tuple[str, ...]:
