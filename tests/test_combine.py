@@ -91,3 +91,20 @@ def test_different_fill_values_are_not_merged(tmp_path: Path) -> None:
 def test_a_dimension_between_interleaved_bands_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="in front"):
         np.expand_dims(array_of(tmp_path), axis=1)
+
+
+@pytest.mark.parametrize("order", [("first", "last"), ("last", "first")])
+def test_bands_first_and_last_do_not_combine(order: tuple[Any, ...], tmp_path: Path) -> None:
+    virtual_dataset(tmp_path / "a.tif", pixels_of(1, 3))
+    registry: ObjectStoreRegistry[Any] = ObjectStoreRegistry({"file://": LocalStore()})
+    one, other = (
+        open_virtual_dataset(
+            url=f"file://{tmp_path}/a.tif", registry=registry, parser=VirtualTIFF(ifd=0, band_axis=axis)
+        )
+        for axis in order
+    )
+    with pytest.raises(UnsupportedError, match=r"another order.*same band_axis"):
+        xr.concat([one, other], dim="time")
+    with pytest.raises(UnsupportedError, match="another order"):
+        one.transpose(..., "x", "y")
+    assert one.transpose(*one["band_data"].dims)["band_data"].dims == one["band_data"].dims

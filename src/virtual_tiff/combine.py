@@ -53,6 +53,19 @@ class TiffManifestArray(ManifestArray):
         result: ManifestArray = array
         return result
 
+    def transpose(self, *axes: Any) -> ManifestArray:
+        """Refuse: references are in the order of the file. xarray comes here to combine first and last bands.
+
+        Raises
+        ------
+        UnsupportedError
+            ``planar``.
+        """
+        del axes
+        found = "references whose dimensions are put in another order"
+        hint = "Parse all files with the same band_axis, or transpose what is opened from the references."
+        raise UnsupportedError(found, feature="planar", hint=hint)
+
     def to_virtual_variable(self) -> xr.Variable:
         """Return an xarray variable that holds an array of this class."""
         variable = super().to_virtual_variable()
