@@ -266,3 +266,18 @@ def test_parts_of_a_chunk_are_read_from_the_same_file(request_: ByteRequest, par
         found = sync(parsed.get(key, default_buffer_prototype(), request_))
         assert found is not None
         assert found.to_bytes() == whole.to_bytes()[part]
+
+
+def test_keys_that_begin_with_a_slash_are_not_published(
+    folder: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By obstore another object is read for them than by Icechunk, which would find none."""
+    for variable, value in bucket.environment.items():
+        monkeypatch.setenv(variable, value)
+    bucket.store().put("1.tif", (folder / "1.tif").read_bytes())
+    for take in (publish, export_references):
+        with pytest.raises(UsageError, match="begins with a slash"):
+            take([f"{bucket.url}/1.tif"], tmp_path / "made.json")
+        assert not any(tmp_path.iterdir())
+    publish([bucket.url.rstrip("/") + "//"], tmp_path / "cube")
+    assert np.array_equal(stored(open_cube(tmp_path / "cube", mask_and_scale=False)), gdal_reads(folder / "1.tif"))

@@ -17,7 +17,7 @@ import icechunk
 from icechunk import ObjectStoreConfig
 
 from virtual_tiff.cube.access import source_store
-from virtual_tiff.cube.stores import Location, encode
+from virtual_tiff.cube.stores import OBJECT_STORES, Location, encode
 from virtual_tiff.errors import TargetError, UsageError
 
 NAME: Final = "sources"
@@ -55,6 +55,23 @@ class Container:
         return icechunk.VirtualChunkContainer(self.prefix, source_store(self.root, self.folder), name=self.name)
 
 
+def check_lasting(place: Location) -> None:
+    """Refuse a file that cannot be referenced for good.
+
+    Raises
+    ------
+    UsageError
+        ``usage`` for a URL with a query: a signature would end up in the references, and soon expire. For a key with
+        two slashes in a row: obstore leaves out one at its beginning, those who read the references do not.
+    """
+    if place.query:
+        found = "a URL with a query (a signed URL?) cannot be referenced for good"
+        raise UsageError(found, feature="usage", url=place.url.partition("?")[0], hint="Use s3://, gs:// or az://.")
+    if place.scheme in OBJECT_STORES and "//" in f"/{place.path}":
+        found = "a key that begins with a slash, or has two in a row, cannot be referenced"
+        raise UsageError(found, feature="usage", url=place.url, hint="Write the URL with single slashes.")
+
+
 def containers_for(
     places: Iterable[Location], known: Mapping[str, icechunk.VirtualChunkContainer] | None = None
 ) -> tuple[Container, ...]:
@@ -74,7 +91,7 @@ def containers_for(
     Raises
     ------
     UsageError
-        ``usage`` for a URL with a query: a signature would end up in the repository, and soon expire.
+        ``usage`` for a place that :func:`check_lasting` refuses.
     TargetError
         ``container`` when the repository has one for the same folder that leads to another server.
     """
@@ -82,9 +99,7 @@ def containers_for(
     old = _known(known or {}, {place.root for place in places})
     folders: dict[str, set[str]] = {}
     for place in places:
-        if place.query:
-            found = "a URL with a query (a signed URL?) cannot be referenced for good"
-            raise UsageError(found, feature="usage", url=place.url.partition("?")[0], hint="Use s3://, gs:// or az://.")
+        check_lasting(place)
         if not any(one.holds(place) for one in old):
             folders.setdefault(place.root, set()).add(place.path.rpartition("/")[0])
     wanted = [

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, Literal, cast, get_args
 
 from virtual_tiff.cube.blueprint import ArrayPlan, CubePlan, GroupPlan, Placement
+from virtual_tiff.cube.container import check_lasting
 from virtual_tiff.cube.deliver import check_vacant, delivered
 from virtual_tiff.cube.draft import Draft, Request, draft
 from virtual_tiff.cube.fresh import check_local
@@ -163,14 +164,15 @@ def export_plan(plan: CubePlan, target: Target) -> Exported:
     Raises
     ------
     UsageError
-        ``usage`` for what Zarr v2 cannot express, and for URLs with a query.
+        ``usage`` for what Zarr v2 cannot express, and for URLs that cannot be referenced for good.
     TargetError
         ``target-exists`` or ``target-denied``.
     SourceError
         ``source-changed`` when a local file was replaced after its header had been read. One that is not there may come
         back, and readers see when it does not; what they cannot see is that they read another file.
     """
-    _check_queries(plan)
+    for header in plan.headers:
+        check_lasting(header.place)
     for header in plan.headers:
         check_local(header, may_be_gone=True)
     forms = [form_of(node, target.zarr_format) for node in nodes_of(plan.groups)]
@@ -196,14 +198,6 @@ def export_plan(plan: CubePlan, target: Target) -> Exported:
         needs=_needs(plan, target),
         code=reader_code(target, {header.place.scheme for header in plan.headers}, group=filled[0]),
     )
-
-
-def _check_queries(plan: CubePlan) -> None:
-    for header in plan.headers:
-        if header.place.query:
-            found = "a URL with a query (a signed URL?) cannot be referenced for good"
-            url = header.url.partition("?")[0]
-            raise UsageError(found, feature="usage", url=url, hint="Use s3://, gs:// or az://.")
 
 
 def nodes_of(groups: Sequence[GroupPlan]) -> Iterator[Node]:
