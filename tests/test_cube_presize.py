@@ -136,3 +136,10 @@ def test_values_of_axes_are_lists_or_texts() -> None:
     }
     with pytest.raises(UsageError, match="'time=2024'"):
         presized({"time": "2024"})
+
+
+def test_a_single_value_is_no_series() -> None:
+    single: Any = {"item": 5}
+    with pytest.raises(UsageError, match="item is 5, no series of values") as caught:
+        presized(single)
+    assert "[5]" in str(caught.value)

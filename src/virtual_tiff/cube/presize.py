@@ -74,8 +74,14 @@ def presized(given: Mapping[str, Iterable[AxisValue] | str]) -> dict[str, tuple[
     Raises
     ------
     UsageError
-        ``usage`` with the text that cannot be understood.
+        ``usage`` with the text that cannot be understood, or with what is no series of values.
     """
+    for name, values in given.items():
+        if not isinstance(values, Iterable):
+            found = f"presize of the axis {name} is {values!r}, no series of values"
+            raise UsageError(
+                found, feature="usage", hint=f"Write presize={{{name!r}: [{values!r}]}}, or as text: {_HINT}"
+            )
     texts = {name: values for name, values in given.items() if isinstance(values, str)}
     parsed = parse_presize(f"{name}={text}" for name, text in texts.items())
     return {name: tuple(parsed.get(name, values)) for name, values in given.items()}
