@@ -143,8 +143,11 @@ def environment(*groups: str) -> None:
 
 
 def fingerprint() -> str:
-    """Return a digest of what decides which packages are installed."""
-    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    """Return a digest of what decides which packages are installed, and of what is compiled then."""
+    digest = hashlib.sha256()
+    for path in (ROOT / "pyproject.toml", ROOT / "hatch_build.py", *sorted((ROOT / "native").iterdir())):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def read_stamp() -> dict[str, str]:

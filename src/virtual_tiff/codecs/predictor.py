@@ -14,7 +14,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from virtual_tiff.codecs import planes
+from virtual_tiff.codecs import compiled, planes
 from virtual_tiff.codecs.config import SegmentConfig
 
 type Octets = npt.NDArray[np.uint8]
@@ -82,11 +82,16 @@ def undo_horizontal(rows: Octets, config: SegmentConfig) -> Octets:
         Little-endian samples as uint8 of the same shape.
     """
     width = config.bits_per_sample[0] // 8
+    distance = config.samples * HORIZONTAL[config.predictor]
+    big = config.byte_order == "big" and width > 1
+    kernels = compiled.KERNELS
+    if kernels is not None and kernels.horizontal(rows, width, distance * width, big=big):
+        return rows
     words = rows.view(f"<u{width}")
-    if config.byte_order == "big" and width > 1:
+    if big:
         # numpy swaps into a new array several times faster than in place
         words = rows.view(f">u{width}").astype(words.dtype)
-    _accumulate(words, config.samples * HORIZONTAL[config.predictor])
+    _accumulate(words, distance)
     return words.view(np.uint8)
 
 
@@ -112,8 +117,11 @@ def undo_floating_point(rows: Octets, config: SegmentConfig) -> Octets:
     width = config.bits_per_sample[0] // 8
     count, row_bytes = rows.shape
     out = np.empty((count, row_bytes), np.uint8)
-    step = max(1, _BLOCK_BYTES // row_bytes)
     distance = config.samples * FLOATING_POINT[config.predictor]
+    kernels = compiled.KERNELS
+    if kernels is not None and kernels.floating_point(rows, out, width, distance):
+        return out
+    step = max(1, _BLOCK_BYTES // row_bytes)
     at_once = distance == 1 and planes.sums(width, row_bytes // width)
     for start in range(0, count, step):
         block = rows[start : start + step]

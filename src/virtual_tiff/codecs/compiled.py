@@ -1,0 +1,119 @@
+"""The predictors' kernels that are compiled when the package is built (``native/``), where this installation has them.
+
+They are several times faster than what :mod:`~virtual_tiff.codecs.predictor` does by libraries in their place, and
+return the same bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+type Octets = npt.NDArray[np.uint8]
+
+LIBRARY: Final = Path(__file__).with_name("_predictors.so")
+"""Where the build puts the kernels, under this name on every system."""
+
+VERSION: Final = 1
+"""Of the parameters of the compiled functions; a library of another version is left alone."""
+
+_PROMPT_BYTES: Final = 1 << 18
+"""Up to here other threads may wait: handing Python's lock over would take longer."""
+
+
+class Predictors:
+    """The kernels of one library.
+
+    Parameters
+    ----------
+    path
+        The shared library.
+
+    Raises
+    ------
+    OSError
+        When the library cannot be loaded, is of another version, or needs another processor.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # the one lets go of Python's lock while a function runs, the other does not
+        self._apart, self._prompt = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
+        for library in (self._apart, self._prompt):
+            try:
+                version = library.virtual_tiff_predictors()
+            except AttributeError as error:
+                raise OSError(str(error)) from error
+            if version != VERSION:
+                msg = f"the kernels have version {version}, not {VERSION}, or need another processor"
+                raise OSError(msg)
+            sizes = [ctypes.c_size_t] * 4
+            library.virtual_tiff_horizontal.argtypes = [ctypes.c_void_p, *sizes, ctypes.c_int]
+            library.virtual_tiff_floating_point.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes]
+
+    def horizontal(self, rows: Octets, width: int, distance: int, *, big: bool) -> bool:
+        """Sum up samples within rows, in place.
+
+        Parameters
+        ----------
+        rows
+            Contiguous bytes of shape (rows, row bytes).
+        width
+            Bytes of a sample; a row has a whole number of them.
+        distance
+            Bytes between a sample and the one that it is a difference to.
+        big
+            Whether samples are big-endian; those that are returned never are.
+
+        Returns
+        -------
+        bool
+            False when nothing has been done: the kernel is for other widths and distances.
+        """
+        library = self._prompt if rows.size <= _PROMPT_BYTES else self._apart
+        return bool(library.virtual_tiff_horizontal(_address(rows), *rows.shape, width, distance, big))
+
+    def floating_point(self, rows: Octets, out: Octets, width: int, distance: int) -> bool:
+        """Sum up bytes within rows, in place, and put samples together.
+
+        Parameters
+        ----------
+        rows
+            Contiguous bytes of shape (rows, row bytes): planes, that of the most significant bytes first.
+        out
+            Memory of the same shape for little-endian samples.
+        width
+            Bytes of a sample.
+        distance
+            Bytes between a byte and the one that it is a difference to.
+
+        Returns
+        -------
+        bool
+            False when nothing has been done: the kernel is for other distances.
+        """
+        library = self._prompt if rows.size <= _PROMPT_BYTES else self._apart
+        addresses = _address(rows), _address(out)
+        return bool(library.virtual_tiff_floating_point(*addresses, *rows.shape, width, distance))
+
+
+def _address(octets: Octets) -> int:
+    """Where contiguous writable bytes begin."""
+    if not (octets.flags.c_contiguous and octets.flags.writeable):
+        msg = "kernels work on contiguous writable memory"
+        raise ValueError(msg)
+    return int(octets.__array_interface__["data"][0])
+
+
+def load() -> Predictors | None:
+    """Return the kernels of this installation, or None when it has none for this machine."""
+    try:
+        return Predictors(LIBRARY)
+    except OSError:
+        return None
+
+
+KERNELS: Final = load()
