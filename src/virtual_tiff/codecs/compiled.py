@@ -101,11 +101,8 @@ class Predictors:
 
 
 def _address(octets: Octets) -> int:
-    """Where contiguous writable bytes begin."""
-    if not (octets.flags.c_contiguous and octets.flags.writeable):
-        msg = "kernels work on contiguous writable memory"
-        raise ValueError(msg)
-    return int(octets.__array_interface__["data"][0])
+    """Where bytes begin; an error when they are read-only or not contiguous."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(octets))
 
 
 def load() -> Predictors | None:

@@ -1,0 +1,189 @@
+"""The compiled kernels against sums by numpy, and what happens where they are missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hatch_build import COMPILERS, LIBRARY, SOURCE, compile_library
+from virtual_tiff.codecs import compiled
+
+ROOT = Path(__file__).parent.parent
+GUARD = 64
+
+type Octets = npt.NDArray[np.uint8]
+
+HAS_COMPILER = any(map(shutil.which, COMPILERS)) and os.environ.get("VIRTUAL_TIFF_COMPILE") != "0"
+needs_kernels = pytest.mark.skipif(compiled.KERNELS is None, reason="there was no C compiler when this was installed")
+
+
+@pytest.mark.skipif(not HAS_COMPILER, reason="there is no C compiler")
+def test_installed_where_there_is_a_compiler() -> None:
+    assert compiled.KERNELS is not None
+
+
+def guarded(rows: int, row_bytes: int, seed: int) -> tuple[Octets, Octets]:
+    """Random rows between bytes that nobody may touch: all of the memory, and the rows in it."""
+    memory = np.random.default_rng(seed).integers(0, 256, rows * row_bytes + 2 * GUARD, np.uint8)
+    return memory, memory[GUARD:-GUARD].reshape(rows, row_bytes)
+
+
+def sums(rows: Octets, width: int, distance: int, *, big: bool) -> Octets:
+    """What the kernels are to return, by numpy."""
+    words = rows.view(f"{'>' if big else '<'}u{width}").astype(f"<u{width}")
+    for first in range(distance // width):
+        part = words[:, first :: distance // width]
+        part[...] = np.cumsum(part, axis=1, dtype=words.dtype)
+    return words.view(np.uint8)
+
+
+def joined(rows: Octets, width: int) -> Octets:
+    """Little-endian samples from planes of bytes, by numpy."""
+    planes = rows.reshape(rows.shape[0], width, -1)
+    return np.moveaxis(planes[:, ::-1], 1, 2).reshape(rows.shape)
+
+
+@needs_kernels
+@settings(max_examples=600, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 90)),
+    width=st.sampled_from([1, 2, 4, 8]),
+    apart=st.integers(1, 40),
+    big=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_sums_in_every_width_distance_and_order(
+    shape: tuple[int, int], width: int, apart: int, big: bool, seed: int
+) -> None:
+    assert compiled.KERNELS is not None
+    memory, block = guarded(shape[0], shape[1] * width, seed)
+    expected = memory.copy()
+    big = big and width > 1
+    expected[GUARD:-GUARD] = sums(block, width, apart * width, big=big).reshape(-1)
+    assert compiled.KERNELS.horizontal(block, width, apart * width, big=big)
+    np.testing.assert_array_equal(memory, expected)
+
+
+@needs_kernels
+@settings(max_examples=600, deadline=None)
+@given(
+    rows=st.integers(1, 5),
+    samples=st.integers(1, 150),
+    width=st.sampled_from([2, 3, 4, 8]),
+    distance=st.integers(1, 40),
+    seed=st.integers(0, 2**32),
+)
+def test_samples_from_planes_of_differences(rows: int, samples: int, width: int, distance: int, seed: int) -> None:
+    assert compiled.KERNELS is not None
+    memory, block = guarded(rows, samples * width, seed)
+    output, out = guarded(rows, samples * width, seed + 1)
+    expected, expected_output = memory.copy(), output.copy()
+    expected[GUARD:-GUARD] = sums(block, 1, distance, big=False).reshape(-1)
+    summed = expected[GUARD:-GUARD].reshape(block.shape)
+    expected_output[GUARD:-GUARD] = joined(summed, width).reshape(-1)
+    assert compiled.KERNELS.floating_point(block, out, width, distance)
+    np.testing.assert_array_equal(output, expected_output)
+    np.testing.assert_array_equal(memory, expected)
+
+
+@needs_kernels
+@pytest.mark.parametrize("size", [1 << 10, 1 << 20])
+def test_large_blocks_let_other_threads_run_and_return_the_same(size: int) -> None:
+    assert compiled.KERNELS is not None
+    _, block = guarded(size // 256, 256, 1)
+    expected = sums(block, 2, 2, big=False)
+    assert compiled.KERNELS.horizontal(block, 2, 2, big=False)
+    np.testing.assert_array_equal(block, expected)
+
+
+@needs_kernels
+def test_other_widths_and_distances_are_left_alone() -> None:
+    assert compiled.KERNELS is not None
+    memory, block = guarded(3, 24, 0)
+    before, out = memory.copy(), np.zeros_like(block)
+    assert not compiled.KERNELS.horizontal(block, 3, 3, big=False)
+    assert not compiled.KERNELS.horizontal(block, 2, 3, big=False)
+    assert not compiled.KERNELS.horizontal(block, 4, 17, big=True)
+    assert not compiled.KERNELS.horizontal(block, 1, 0, big=False)
+    assert not compiled.KERNELS.floating_point(block, out, 5, 1)
+    assert not compiled.KERNELS.floating_point(block, out, 4, 0)
+    np.testing.assert_array_equal(memory, before)
+    assert not out.any()
+
+
+@needs_kernels
+def test_memory_that_is_no_block_is_refused() -> None:
+    assert compiled.KERNELS is not None
+    _, block = guarded(4, 32, 0)
+    with pytest.raises(TypeError, match="contiguous"):
+        compiled.KERNELS.horizontal(block[:, ::2], 1, 1, big=False)
+    block.flags.writeable = False
+    with pytest.raises(TypeError, match="not writable"):
+        compiled.KERNELS.horizontal(block, 1, 1, big=False)
+
+
+def test_a_library_that_is_none_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / LIBRARY.name
+    monkeypatch.setattr(compiled, "LIBRARY", other)
+    assert compiled.load() is None
+    other.write_bytes(b"no library")
+    assert compiled.load() is None
+
+
+@needs_kernels
+def test_a_library_of_another_version_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compiled.load() is not None
+    monkeypatch.setattr(compiled, "VERSION", compiled.VERSION + 1)
+    assert compiled.load() is None
+
+
+# The build
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"VIRTUAL_TIFF_COMPILE": "0"}, "VIRTUAL_TIFF_COMPILE is 0"),
+        ({"CC": "no-such-compiler -m64"}, "no-such-compiler"),
+        ({"CC": f"{sys.executable} -c exit(3)"}, "exit status 3"),
+        ({"CC": "", "PATH": ""}, "there is no C compiler"),
+    ],
+)
+def test_a_build_that_cannot_compile_says_why_and_leaves_no_older_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], reason: str
+) -> None:
+    library = tmp_path / LIBRARY.name
+    library.write_bytes(b"of an older build")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert reason in (compile_library(ROOT / SOURCE, library) or "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("compiles", [pytest.param(True, marks=needs_kernels), False])
+def test_wheels_hold_the_kernels_or_are_for_every_platform(tmp_path: Path, compiles: bool) -> None:
+    """Built from a copy: the checkout keeps its own library."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    for folder in ("native", "src"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", LIBRARY.name))
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=copy, check=True, capture_output=True, env={**os.environ, "VIRTUAL_TIFF_COMPILE": str(int(compiles))},
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert ("virtual_tiff/codecs/_predictors.so" in names) == compiles
+    assert wheel.name.endswith("-py3-none-any.whl") != compiles
