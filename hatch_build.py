@@ -1,7 +1,7 @@
 """Compile the kernels of ``native/`` for the package that is built, where there is a C compiler.
 
-Without one, or with ``VIRTUAL_TIFF_COMPILE=0``, the package has no kernels of its own, and undoes predictors by
-libraries. ``CC`` names another compiler; it must take the flags of GCC.
+Without one, or with ``VIRTUAL_TIFF_COMPILE=0``, the package has no kernels of its own, and does by libraries what they
+do. ``CC`` names another compiler; it must take the flags of GCC.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("native", "predictors.c")
-LIBRARY = Path("src", "virtual_tiff", "codecs", "_predictors.so")
+SOURCES = Path("native")
+LIBRARY = Path("src", "virtual_tiff", "codecs", "_kernels.so")
 FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden")
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 120
@@ -33,7 +33,7 @@ class CompileKernels(BuildHookInterface[Any]):
         """Compile, and make the wheel one for this platform; editable installations find the library in the tree."""
         del version
         root = Path(self.root)
-        failure = compile_library(root / SOURCE, root / LIBRARY)
+        failure = compile_library(root / SOURCES, root / LIBRARY)
         if failure:
             self.app.display_warning(f"the kernels of native/ are left out: {failure}")
             return
@@ -42,7 +42,7 @@ class CompileKernels(BuildHookInterface[Any]):
         build_data["tag"] = f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}"
 
 
-def compile_library(source: Path, library: Path) -> str | None:
+def compile_library(sources: Path, library: Path) -> str | None:
     """Compile, and return why that failed; no older library is left then."""
     library.unlink(missing_ok=True)
     if os.environ.get("VIRTUAL_TIFF_COMPILE") == "0":
@@ -53,7 +53,7 @@ def compile_library(source: Path, library: Path) -> str | None:
         return "there is no C compiler"
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         made = Path(folder) / library.name
-        command = [*found, *FLAGS, str(source), "-o", str(made)]
+        command = [*found, *FLAGS, *map(str, sorted(sources.glob("*.c"))), "-o", str(made)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
         except (OSError, subprocess.SubprocessError) as error:

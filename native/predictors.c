@@ -1,20 +1,8 @@
 /* Undo the predictors of TIFF 6, section 14, of TIFF Technical Note 3 and of DNG 1.7.
  *
- * `virtual_tiff.codecs.predictor` says what they are, checks what is passed here, and does the same without this file
- * where it is not compiled. Nothing but the rows and the output is touched, and nothing is kept. */
+ * `virtual_tiff.codecs.predictor` says what they are, and does the same where these kernels are not compiled. */
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "for processors that are little-endian, and compilers that know the vectors of GCC"
-#endif
-#ifdef _WIN32
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
+#include "kernels.h"
 
 /* Loops over a few vectors, which then stay in registers. */
 #define UNROLL _Pragma("GCC unroll 8")
@@ -65,8 +53,8 @@ static inline __attribute__((always_inline)) void store(uint8_t *to, vector v)
 #define DOUBLE 0
 #endif
 
-/* The version of the parameters of these functions, or 0 on a processor that cannot run them. */
-EXPORT int virtual_tiff_predictors(void)
+/* The version of the parameters of all kernels, or 0 on a processor that cannot run them. */
+EXPORT int virtual_tiff_kernels(void)
 {
     return USABLE ? 1 : 0;
 }

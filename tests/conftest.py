@@ -11,6 +11,7 @@ import pytest
 
 from tests.archives import make_archive
 from tests.servers import HOST, Bucket, FaultServer, NginxServer, S3Server, Web, find_nginx, web_server
+from virtual_tiff.codecs import compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(os.environ.get("VIRTUAL_TIFF_CORPUS") or ROOT.parent / "shared" / "corpus")
@@ -36,6 +37,17 @@ def corpus() -> Path:
     if not CORPUS.is_dir():
         pytest.skip("no corpus of real files: set VIRTUAL_TIFF_CORPUS")
     return CORPUS
+
+
+@pytest.fixture(scope="module", params=["compiled", "libraries"])
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs a module's tests by the compiled kernels, and by what takes their place where there is no compiler."""
+    if request.param == "compiled" and compiled.KERNELS is None:
+        pytest.skip("there was no C compiler when this was installed")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "libraries":
+            patch.setattr(compiled, "KERNELS", None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hatch_build import COMPILERS, LIBRARY, SOURCE, compile_library
+from hatch_build import COMPILERS, LIBRARY, SOURCES, compile_library
 from virtual_tiff.codecs import compiled
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +97,33 @@ def test_samples_from_planes_of_differences(rows: int, samples: int, width: int,
 
 
 @needs_kernels
+@settings(max_examples=600, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 70)),
+    depth=st.integers(1, 32),
+    wide=st.booleans(),
+    signed=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_samples_of_any_number_of_bits(shape: tuple[int, int], depth: int, wide: bool, signed: bool, seed: int) -> None:
+    assert compiled.KERNELS is not None
+    rows, count = shape
+    width = 4 if wide or depth > 16 else 2
+    _, packed = guarded(rows, -(-count * depth // 8), seed)
+    packed.flags.writeable = False
+    bits = np.unpackbits(packed, axis=1)[:, : count * depth].reshape(rows, count, depth).astype(np.int64)
+    weights = 2 ** np.arange(depth, dtype=np.int64)[::-1]
+    if signed:
+        weights[0] *= -1
+    expected = (bits @ weights).astype(f"<i{width}").view(np.uint8)
+    memory, out = guarded(rows, count * width, seed + 1)
+    untouched = memory.copy()
+    untouched[GUARD:-GUARD] = expected.reshape(-1)
+    assert compiled.KERNELS.bits(packed, out.view(f"<u{width}"), depth, signed=signed)
+    np.testing.assert_array_equal(memory, untouched)
+
+
+@needs_kernels
 @pytest.mark.parametrize("size", [1 << 10, 1 << 20])
 def test_large_blocks_let_other_threads_run_and_return_the_same(size: int) -> None:
     assert compiled.KERNELS is not None
@@ -117,6 +144,9 @@ def test_other_widths_and_distances_are_left_alone() -> None:
     assert not compiled.KERNELS.horizontal(block, 1, 0, big=False)
     assert not compiled.KERNELS.floating_point(block, out, 5, 1)
     assert not compiled.KERNELS.floating_point(block, out, 4, 0)
+    assert not compiled.KERNELS.bits(block, out, 8, signed=False)
+    assert not compiled.KERNELS.bits(block, out.view("<u2"), 17, signed=False)
+    assert not compiled.KERNELS.bits(block[:, :1].copy(), out.view("<u2"), 9, signed=False)
     np.testing.assert_array_equal(memory, before)
     assert not out.any()
 
@@ -127,6 +157,8 @@ def test_memory_that_is_no_block_is_refused() -> None:
     _, block = guarded(4, 32, 0)
     with pytest.raises(TypeError, match="contiguous"):
         compiled.KERNELS.horizontal(block[:, ::2], 1, 1, big=False)
+    with pytest.raises(TypeError, match="contiguous"):
+        compiled.KERNELS.bits(block[:, ::2], np.empty((4, 2), "<u2"), 12, signed=False)
     block.flags.writeable = False
     with pytest.raises(TypeError, match="not writable"):
         compiled.KERNELS.horizontal(block, 1, 1, big=False)
@@ -166,7 +198,7 @@ def test_a_build_that_cannot_compile_says_why_and_leaves_no_older_library(
     library.write_bytes(b"of an older build")
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    assert reason in (compile_library(ROOT / SOURCE, library) or "")
+    assert reason in (compile_library(ROOT / SOURCES, library) or "")
     assert not list(tmp_path.iterdir())
 
 
@@ -185,5 +217,5 @@ def test_wheels_hold_the_kernels_or_are_for_every_platform(tmp_path: Path, compi
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert ("virtual_tiff/codecs/_predictors.so" in names) == compiles
+    assert ("virtual_tiff/codecs/_kernels.so" in names) == compiles
     assert wheel.name.endswith("-py3-none-any.whl") != compiles

@@ -18,7 +18,10 @@ from tests.segment_cases import ask_gdal, ask_us, config_of, decode_page, encode
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.samples import sample_dtype
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.usefixtures("kernels"),
+]
 
 type Order = Literal["little", "big"]
 

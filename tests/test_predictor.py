@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal
@@ -17,25 +16,17 @@ from hypothesis import strategies as st
 
 from tests.opening import open_array
 from tests.segment_cases import ask_gdal, ask_us, encode
-from virtual_tiff.codecs import compiled, planes, predictor
+from virtual_tiff.codecs import planes, predictor
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.segment import find_kernel
 from virtual_tiff.errors import DecodeError
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.usefixtures("kernels"),
+]
 
 type Order = Literal["little", "big"]
-
-
-@pytest.fixture(autouse=True, scope="module", params=["compiled", "libraries"])
-def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    """By the compiled kernels, and by what takes their place where there is no compiler."""
-    if request.param == "compiled" and compiled.KERNELS is None:
-        pytest.skip("there was no C compiler when this was installed")
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "libraries":
-            patch.setattr(compiled, "KERNELS", None)
-        yield
 
 
 def difference(words: npt.NDArray[Any], distance: int = 1) -> npt.NDArray[Any]:

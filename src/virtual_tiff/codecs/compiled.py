@@ -1,7 +1,7 @@
-"""The predictors' kernels that are compiled when the package is built (``native/``), where this installation has them.
+"""The kernels that are compiled when the package is built (``native/``), where this installation has them.
 
-They are several times faster than what :mod:`~virtual_tiff.codecs.predictor` does by libraries in their place, and
-return the same bytes.
+They are several times faster than what :mod:`~virtual_tiff.codecs.predictor` and :mod:`~virtual_tiff.codecs.packing` do
+by libraries in their place, and return the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 type Octets = npt.NDArray[np.uint8]
 
-LIBRARY: Final = Path(__file__).with_name("_predictors.so")
+LIBRARY: Final = Path(__file__).with_name("_kernels.so")
 """Where the build puts the kernels, under this name on every system."""
 
 VERSION: Final = 1
@@ -25,7 +25,7 @@ _PROMPT_BYTES: Final = 1 << 18
 """Up to here other threads may wait: handing Python's lock over would take longer."""
 
 
-class Predictors:
+class Kernels:
     """The kernels of one library.
 
     Parameters
@@ -44,7 +44,7 @@ class Predictors:
         self._apart, self._prompt = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
         for library in (self._apart, self._prompt):
             try:
-                version = library.virtual_tiff_predictors()
+                version = library.virtual_tiff_kernels()
             except AttributeError as error:
                 raise OSError(str(error)) from error
             if version != VERSION:
@@ -53,6 +53,13 @@ class Predictors:
             sizes = [ctypes.c_size_t] * 4
             library.virtual_tiff_horizontal.argtypes = [ctypes.c_void_p, *sizes, ctypes.c_int]
             library.virtual_tiff_floating_point.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes]
+            library.virtual_tiff_bits.argtypes = [
+                ctypes.c_void_p,
+                ctypes.c_void_p,
+                *sizes,
+                ctypes.c_size_t,
+                ctypes.c_int,
+            ]
 
     def horizontal(self, rows: Octets, width: int, distance: int, *, big: bool) -> bool:
         """Sum up samples within rows, in place.
@@ -99,16 +106,46 @@ class Predictors:
         addresses = _address(rows), _address(out)
         return bool(library.virtual_tiff_floating_point(*addresses, *rows.shape, width, distance))
 
+    def bits(self, packed: Octets, out: npt.NDArray[np.unsignedinteger], depth: int, *, signed: bool) -> bool:
+        """Unpack rows that are streams of bits.
 
-def _address(octets: Octets) -> int:
-    """Where bytes begin; an error when they are read-only or not contiguous."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(octets))
+        Parameters
+        ----------
+        packed
+            Contiguous bytes of shape (rows, row bytes).
+        out
+            Memory of shape (rows, samples) for little-endian samples.
+        depth
+            Bits of a sample.
+        signed
+            Whether samples are two's complement, whose sign is extended.
+
+        Returns
+        -------
+        bool
+            False when nothing has been done: the kernel is for other types and depths.
+        """
+        library = self._prompt if out.nbytes <= _PROMPT_BYTES else self._apart
+        sizes = *packed.shape, out.shape[1], depth, out.itemsize
+        return bool(library.virtual_tiff_bits(_address_to_read(packed), _address(out), *sizes, signed))
 
 
-def load() -> Predictors | None:
+def _address(memory: npt.NDArray[np.unsignedinteger]) -> int:
+    """Where memory begins; an error when it is read-only or not contiguous."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _address_to_read(octets: Octets) -> int:
+    """Where bytes begin that may be read-only, for which ctypes has no quick way."""
+    if not octets.flags.c_contiguous:
+        raise TypeError("bytes are not contiguous")
+    return int(octets.__array_interface__["data"][0])
+
+
+def load() -> Kernels | None:
     """Return the kernels of this installation, or None when it has none for this machine."""
     try:
-        return Predictors(LIBRARY)
+        return Kernels(LIBRARY)
     except OSError:
         return None
 

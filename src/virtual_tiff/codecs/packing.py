@@ -14,6 +14,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from virtual_tiff.codecs import compiled
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.samples import SampleFormat
 
@@ -42,6 +43,12 @@ def is_plain(config: SegmentConfig, byte_order: str) -> bool:
         and config.sample_format != SampleFormat.COMPLEX_INT
         and (byte_order == "little" or config.dtype.itemsize == 1)
     )
+
+
+def is_prompt(config: SegmentConfig) -> bool:
+    """Whether unpacking the samples takes little longer than copying them, or nothing at all."""
+    depth = config.bits_per_sample[0]
+    return is_plain(config, "little") or (compiled.KERNELS is not None and 8 < depth < 16 and not config.is_subsampled)
 
 
 def unpack(packed: Octets, config: SegmentConfig, byte_order: str) -> Octets:
@@ -93,6 +100,11 @@ def _unpack_bits(packed: Octets, config: SegmentConfig) -> npt.NDArray[np.generi
     """Unpack a stream of 2 to 31 bits per sample; signed ones are extended."""
     depth, width = config.bits_per_sample[0], config.dtype.itemsize
     count = config.columns * config.samples
+    kernels = compiled.KERNELS
+    if kernels is not None and depth > 8 and config.dtype.kind in "ui":
+        unpacked = np.empty((packed.shape[0], count), f"=u{width}")
+        if kernels.bits(packed, unpacked, depth, signed=config.dtype.kind == "i"):
+            return unpacked
     unsigned = np.dtype(f"=u{width}")
     flat = imagecodecs.packints_decode(packed.reshape(-1), unsigned, depth, runlen=count)
     samples: npt.NDArray[np.generic] = flat.reshape(packed.shape[0], count).astype(f"<u{width}", copy=False)

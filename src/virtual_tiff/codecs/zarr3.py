@@ -12,7 +12,7 @@ from zarr.core.buffer import Buffer
 from zarr.core.common import JSON
 
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
-from virtual_tiff.codecs.packing import is_plain
+from virtual_tiff.codecs.packing import is_prompt
 from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.codecs.segment import decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
@@ -22,7 +22,7 @@ _SHORT_OTHERS: Final = 1 << 16
 _SHORT_UNPACKED: Final = 1 << 17
 """Decoded bytes, by compression, up to which decoding takes about as long as handing it to another thread.
 
-And of samples that are not stored as they are returned.
+And of samples whose unpacking takes its time.
 """
 
 
@@ -78,8 +78,8 @@ class Segment(PromptCodec):
     def _sizes(self) -> tuple[int, int]:
         config = self.config
         short = _SHORT.get(config.compression, _SHORT_OTHERS)
-        copied = config.color is None and is_plain(config, "little")
-        return config.out_bytes, short if copied else min(short, _SHORT_UNPACKED)
+        prompt = config.color is None and is_prompt(config)
+        return config.out_bytes, short if prompt else min(short, _SHORT_UNPACKED)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()
