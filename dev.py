@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "installed.json"
+KERNELS = ROOT / "src" / "virtual_tiff" / "codecs" / "_kernels.so"
 UV_HOME = ROOT / "build" / "uv"
 NODE = ROOT / "build" / "node"
 ZARRITA = "zarrita@0.7"
@@ -120,7 +121,7 @@ TASKS = {
 
 def environment(*groups: str) -> None:
     """Make ``.venv`` hold the project and the dependency groups, unless it does already."""
-    wanted = {"project": fingerprint(), "root": str(ROOT)}
+    wanted = {"project": fingerprint(), "root": str(ROOT), "kernels": digest_of(KERNELS)}
     stamp = read_stamp()
     installed = set(stamp.pop("groups", "").split())
     moved = stamp.get("root", str(ROOT)) != str(ROOT)
@@ -139,15 +140,23 @@ def environment(*groups: str) -> None:
     say("installing virtual-tiff" + (f" and the groups {', '.join(groups)}" if groups else ""))
     if not (uv and attempt(uv, "pip", "install", "--quiet", "--python", PYTHON, *words, env=uv_settings())):
         install_with_pip(words)
+    wanted["kernels"] = digest_of(KERNELS)
     STAMP.write_text(json.dumps({**wanted, "groups": " ".join(groups)}), encoding="utf-8")
 
 
 def fingerprint() -> str:
     """Return a digest of what decides which packages are installed, and of what is compiled then."""
-    digest = hashlib.sha256()
-    for path in (ROOT / "pyproject.toml", ROOT / "hatch_build.py", *sorted((ROOT / "native").iterdir())):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    files = (ROOT / "pyproject.toml", ROOT / "hatch_build.py", *sorted(ROOT.glob("native/*.[ch]")))
+    words = [digest_of(file) for file in files] + [os.environ.get(name, "") for name in ("VIRTUAL_TIFF_COMPILE", "CC")]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def digest_of(file: Path) -> str:
+    """Return a digest of a file's bytes, or nothing when it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def read_stamp() -> dict[str, str]:

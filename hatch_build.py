@@ -7,15 +7,14 @@ do. ``CC`` names another compiler; it must take the flags of GCC.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import sys_tags
 
 SOURCES = Path("native")
 LIBRARY = Path("src", "virtual_tiff", "codecs", "_kernels.so")
@@ -30,33 +29,63 @@ class CompileKernels(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and make the wheel one for this platform; editable installations find the library in the tree."""
-        del version
+        """Compile: for an editable installation into the tree, else into the wheel, which is for this platform then."""
         root = Path(self.root)
-        failure = compile_library(root / SOURCES, root / LIBRARY)
+        self._folder = tempfile.TemporaryDirectory()
+        library = root / LIBRARY if version == "editable" else Path(self._folder.name, LIBRARY.name)
+        failure = compile_library(root / SOURCES, library)
         if failure:
             self.app.display_warning(f"the kernels of native/ are left out: {failure}")
-            return
-        build_data["artifacts"].append(LIBRARY.as_posix())
-        build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}"
+        elif version != "editable":
+            build_data["force_include"][str(library)] = LIBRARY.relative_to("src").as_posix()
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{platform()}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what is in the wheel by now."""
+        del version, build_data, artifact_path
+        self._folder.cleanup()
+
+
+def platform() -> str:
+    """Return the tag that installers have for a library which is compiled here: not always what sysconfig says."""
+    return next(tag.platform for tag in sys_tags() if not tag.platform.startswith(("manylinux", "musllinux")))
 
 
 def compile_library(sources: Path, library: Path) -> str | None:
-    """Compile, and return why that failed; no older library is left then."""
-    library.unlink(missing_ok=True)
+    """Compile, and return why that failed; no older library is left then, unless that cannot be removed."""
+    try:
+        library.unlink(missing_ok=True)
+        return _compile(sorted(map(str, sources.glob("*.c"))), library)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+
+
+def _compile(sources: list[str], library: Path) -> str | None:
+    """Compile: the library appears at once as a whole, also to processes that load it, or not at all."""
     if os.environ.get("VIRTUAL_TIFF_COMPILE") == "0":
         return "VIRTUAL_TIFF_COMPILE is 0"
     named = os.environ.get("CC", "").split()
-    found = named or next(([name] for name in COMPILERS if shutil.which(name)), [])
-    if not found:
+    compiler = named or next(([name] for name in COMPILERS if shutil.which(name)), [])
+    if not compiler:
         return "there is no C compiler"
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        made = Path(folder) / library.name
-        command = [*found, *FLAGS, *map(str, sorted(sources.glob("*.c"))), "-o", str(made)]
+    if not sources:
+        return "the sources are missing"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        made, said = Path(folder, library.name), Path(folder, "messages")
+        # not through a pipe: what the compiler has started would keep that open beyond the limit
+        with said.open("wb") as messages:
+            done = subprocess.run(
+                [*compiler, *FLAGS, *sources, "-o", str(made)],
+                check=False, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, timeout=SECONDS,
+            )  # fmt: skip
+        if done.returncode or not made.exists():
+            text = said.read_text(encoding="utf-8", errors="replace")
+            return f"{' '.join(compiler)} ended with exit status {done.returncode} {text}".strip()
+        beside = library.with_name(f"{library.stem}.{os.getpid()}")
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
-        except (OSError, subprocess.SubprocessError) as error:
-            return f"{error} {getattr(error, 'stderr', None) or ''}".strip()
-        made.replace(library)
+            shutil.copy(made, beside)
+            beside.replace(library)
+        finally:
+            beside.unlink(missing_ok=True)
     return None

@@ -170,6 +170,20 @@ def test_a_library_that_is_none_is_left_alone(tmp_path: Path, monkeypatch: pytes
     assert compiled.load() is None
     other.write_bytes(b"no library")
     assert compiled.load() is None
+    other.unlink()
+    other.mkdir()
+    assert compiled.load() is None
+
+
+@needs_kernels
+def test_a_library_that_was_written_in_part_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, other = compiled.LIBRARY.read_bytes(), tmp_path / LIBRARY.name
+    if whole[:4] != b"\x7fELF":
+        pytest.skip("is checked for ELF files only")
+    monkeypatch.setattr(compiled, "LIBRARY", other)
+    for size in (0, 50, 4096, len(whole) // 2, len(whole) - 1):
+        other.write_bytes(whole[:size])
+        assert compiled.load() is None
 
 
 @needs_kernels
@@ -188,6 +202,8 @@ def test_a_library_of_another_version_is_left_alone(monkeypatch: pytest.MonkeyPa
         ({"VIRTUAL_TIFF_COMPILE": "0"}, "VIRTUAL_TIFF_COMPILE is 0"),
         ({"CC": "no-such-compiler -m64"}, "no-such-compiler"),
         ({"CC": f"{sys.executable} -c exit(3)"}, "exit status 3"),
+        ({"CC": f"{sys.executable} -c 0"}, "exit status 0"),
+        ({"CC": f"{sys.executable} -c __import__('os').write(2,b'\\xff')"}, "\N{REPLACEMENT CHARACTER}"),
         ({"CC": "", "PATH": ""}, "there is no C compiler"),
     ],
 )
@@ -202,20 +218,44 @@ def test_a_build_that_cannot_compile_says_why_and_leaves_no_older_library(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_compiler_that_hangs_is_left_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when what it has started goes on and holds its output open."""
+    child = tmp_path / "child"
+    monkeypatch.setattr("hatch_build.SECONDS", 1)
+    monkeypatch.setenv("CC", str(child))
+    child.write_text(f"#!/bin/sh\n(sleep 8; : > {tmp_path}/end) &\nwait\n", encoding="utf-8")
+    child.chmod(0o755)
+    assert "timed out" in (compile_library(ROOT / SOURCES, tmp_path / LIBRARY.name) or "")
+    assert not (tmp_path / "end").exists()
+
+
+@pytest.mark.parametrize("blocked", ["a folder", "no folder", "no sources"])
+def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path, blocked: str) -> None:
+    library = tmp_path / "codecs" / LIBRARY.name
+    if blocked == "a folder":
+        library.mkdir(parents=True)
+    assert compile_library(ROOT / ("none" if blocked == "no sources" else SOURCES), library)
+    assert library.is_dir() == (blocked == "a folder")
+
+
 @pytest.mark.parametrize("compiles", [pytest.param(True, marks=needs_kernels), False])
 def test_wheels_hold_the_kernels_or_are_for_every_platform(tmp_path: Path, compiles: bool) -> None:
-    """Built from a copy: the checkout keeps its own library."""
+    """Built from a copy, in which an older build left a library."""
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
     for folder in ("native", "src"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", LIBRARY.name))
+    (copy / LIBRARY).write_bytes(b"of an older build")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=copy, check=True, capture_output=True, env={**os.environ, "VIRTUAL_TIFF_COMPILE": str(int(compiles))},
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert ("virtual_tiff/codecs/_kernels.so" in names) == compiles
+    with zipfile.ZipFile(wheel) as opened:
+        kernels = [opened.read(name) for name in opened.namelist() if "_kernels" in name]
+    assert len(kernels) == compiles
+    assert b"of an older build" not in kernels
+    assert (copy / LIBRARY).read_bytes() == b"of an older build"
     assert wheel.name.endswith("-py3-none-any.whl") != compiles

@@ -70,14 +70,18 @@ def test_broken_shims_are_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_what_is_installed_already_is_not_installed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stamp = tmp_path / "installed.json"
-    text = {"project": dev.fingerprint(), "root": str(dev.ROOT), "groups": "lint test"}
+    text = {"project": dev.fingerprint(), "root": str(dev.ROOT), "groups": "lint test", "kernels": ""}
     stamp.write_text(json.dumps(text), encoding="utf-8")
     monkeypatch.setattr(dev, "STAMP", stamp)
+    monkeypatch.setattr(dev, "KERNELS", tmp_path / "_kernels.so")
     monkeypatch.setattr(dev, "PYTHON", Path(sys.executable))
     attempts = Attempts()
     monkeypatch.setattr(dev, "attempt", attempts)
     dev.environment("test", "lint")
     assert attempts.commands == []
+    dev.KERNELS.write_bytes(b"damaged")
+    dev.environment("test", "lint")
+    assert "--editable" in attempts.commands.pop()
     dev.environment("bench")
     install = attempts.commands[-1]
     assert "pip" in install

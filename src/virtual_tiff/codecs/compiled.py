@@ -7,6 +7,7 @@ by libraries in their place, and return the same bytes.
 from __future__ import annotations
 
 import ctypes
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +37,11 @@ class Kernels:
     Raises
     ------
     OSError
-        When the library cannot be loaded, is of another version, or needs another processor.
+        When the library cannot be loaded, is incomplete or of another version, or needs another processor.
     """
 
     def __init__(self, path: Path) -> None:
+        _check_complete(path)
         # the one lets go of Python's lock while a function runs, the other does not
         self._apart, self._prompt = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
         for library in (self._apart, self._prompt):
@@ -128,6 +130,17 @@ class Kernels:
         library = self._prompt if out.nbytes <= _PROMPT_BYTES else self._apart
         sizes = *packed.shape, out.shape[1], depth, out.itemsize
         return bool(library.virtual_tiff_bits(_address_to_read(packed), _address(out), *sizes, signed))
+
+
+def _check_complete(path: Path) -> None:
+    """Refuse an ELF file that ends before its table of sections, its last part: loading it would kill the process."""
+    with path.open("rb") as file:
+        head, size = file.read(64), file.seek(0, 2)
+    if head[:6] != b"\x7fELF\x02\x01":
+        return
+    table, entry_bytes, entries = struct.unpack_from("<40xQ10xHH", head.ljust(64, b"\0"))
+    if size < table + entry_bytes * entries:
+        raise OSError(f"{path} is incomplete")
 
 
 def _address(memory: npt.NDArray[np.unsignedinteger]) -> int:
