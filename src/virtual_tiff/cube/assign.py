@@ -1,4 +1,4 @@
-"""Where further files belong in a cube: in which of its trees, and in the place of which older files."""
+"""Where further files belong in a cube: in which of its trees, and where there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
 from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.columns import Entry, Place, cell_text
 from virtual_tiff.cube.conform import check_conform, short_names
-from virtual_tiff.cube.duplicates import check_left, drop_duplicates, is_older, older_notes
+from virtual_tiff.cube.duplicates import drop_duplicates
 from virtual_tiff.cube.edges import StoredEdges, stored_edges
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.grow import open_array, read_arrays
@@ -24,6 +24,7 @@ from virtual_tiff.cube.known import Row, Rows
 from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import same_grid, same_resolution
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
+from virtual_tiff.cube.rivals import check_left, decides, settle
 from virtual_tiff.cube.select import BAND
 from virtual_tiff.cube.stack import free_traits, leading_axes, own_variable
 from virtual_tiff.cube.standing_axis import StandingAxis
@@ -210,8 +211,7 @@ def _is_free(standing: Standing, own: TreeRecipe, header: FileHeader) -> bool:
     claim = Claim(own_variable(header, options), cell, *place, ground.height, ground.width)
     found = Place(tree=own.path, claim=claim)
     rivals = standing.rows.rivals({header.url: found}).get(header.url, ())
-    replaces = options.on_duplicate != "raise"
-    return all(replaces and row.same_place(found) for row in rivals)
+    return all(decides(options.on_duplicate, row, found) for row in rivals)
 
 
 def read_extent(standing: Standing, own: TreeRecipe, replaced: Mapping[str, Row]) -> Extent:
@@ -269,17 +269,16 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
     _check_keys(standing, own, headers, options)
     found = ((header.url, standing.rows.find(header)) for header in headers)
     versions = {url: row for url, row in found if row is not None}
-    replaced = dict(versions)
     extent = read_extent(standing, own, versions)
     used, _, notes = drop_duplicates(headers, options, extent)
     while True:
         plan = tree(used, options, own.path, extent)
         places = {url: _place(own, plan, claim) for url, claim in plan.claims.items()}
-        replaced, lost, told = _rivals(standing, plan.headers, places, versions, options)
-        notes = (*notes, *told)
-        if not lost:
+        settled = settle(standing.rows, plan.headers, places, versions, options.on_duplicate)
+        notes = (*notes, *settled.notes)
+        if not settled.lost:
             break
-        used = [header for header in used if header.url not in lost]
+        used = [header for header in used if header.url not in settled.lost]
         if not used:
             plan = replace(plan, headers=(), claims={}, groups=(), grids=own.grids)
             places = {}
@@ -293,8 +292,8 @@ def plan_growth(standing: Standing, own: TreeRecipe, headers: Sequence[FileHeade
         old=own,
         plan=replace(plan, notes=(*_grown(standing, own, plan), *notes, *plan.notes)),
         entries=tuple(entries),
-        replaced=replaced,
-        late=_late(extent, [claim.cell for url, claim in plan.claims.items() if url not in replaced]),
+        replaced=settled.replaced,
+        late=_late(extent, [claim.cell for url, claim in plan.claims.items() if url not in settled.replaced]),
     )
 
 
@@ -379,64 +378,6 @@ def _corner(anchor: Footprint, ground: Footprint) -> tuple[int, int]:
     place = same_grid(anchor.transform, ground)
     assert place is not None  # noqa: S101 (a tree has one pixel grid)
     return place
-
-
-def _rivals(
-    standing: Standing,
-    headers: Sequence[FileHeader],
-    places: Mapping[str, Place],
-    versions: Mapping[str, Row],
-    options: StackOptions,
-) -> tuple[dict[str, Row], set[str], tuple[str, ...]]:
-    """The rows whose places files take, the files that leave their place to those that are there, and what to tell."""
-    replaced: dict[str, Row] = {}
-    lost = set()
-    older = []
-    # The older version of an item stays when the new one, another file, is not used.
-    leaving = {row.number for url, row in versions.items() if url in places or url == row.url}
-    rivals = standing.rows.rivals(places)
-    for header in headers:
-        place = places[header.url]
-        own = versions.get(header.url)
-        if own is not None:
-            _check_version(header, own, place)
-            if options.on_duplicate == "last" and own.url != header.url and is_older(header, own):
-                lost.add(header.url)
-                older.append((header, own))
-                continue
-            replaced[header.url] = own
-        for row in rivals.get(header.url, ()):
-            if row.number in leaving:
-                continue
-            if options.on_duplicate == "raise" or not row.same_place(place):
-                raise _claimed(header, row, place)
-            if options.on_duplicate == "first":
-                lost.add(header.url)
-            elif is_older(header, row):
-                lost.add(header.url)
-                older.append((header, row))
-            else:
-                replaced[header.url] = row
-    return {url: row for url, row in replaced.items() if url not in lost}, lost, older_notes(older)
-
-
-def _check_version(header: FileHeader, row: Row, place: Place) -> None:
-    if row.same_place(place):
-        return
-    found = f"{short_names([header.place.plain])[0]} has another place than its older version in the cube"
-    if row.label != place.label:
-        found += f": {place.label}, not {row.label}"
-    raise ConformError(found, feature="conform", hint="Publish the cube anew.")
-
-
-def _claimed(header: FileHeader, row: Row, place: Place) -> ConformError:
-    names = short_names([header.place.plain, row.url])
-    verb = "claims the place of" if row.same_place(place) else "overlaps with"
-    at = f" at {place.label}" if place.claim.cell else ""
-    found = f"{names[0]} {verb} {names[1]}, which is in the cube{at}"
-    way = "on_duplicate='last' (--on-duplicate last)"
-    hint = f"Give the new version the same URL, leave it out, or replace such files: {way}."
-    return ConformError(found, feature="overlap", hint=hint)
 
 
 def check_time(standing: Standing) -> None:

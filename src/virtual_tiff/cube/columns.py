@@ -76,8 +76,7 @@ class Identity:
     @classmethod
     def of(cls, etag: str | None, size: int | None, last_modified: datetime | None) -> Identity:
         """The identity out of what a store answers."""
-        changed = UNKNOWN_TIME if last_modified is None else microseconds(last_modified)
-        return cls(etag or "", UNKNOWN_SIZE if size is None else size, int(changed))
+        return cls(etag or "", UNKNOWN_SIZE if size is None else size, ledger_time(last_modified))
 
     def same(self, other: Identity) -> bool:
         """Whether two are the same version: by their ETags, else by size and time of change."""
@@ -168,8 +167,13 @@ def ledger_columns(entries: Sequence[Entry]) -> tuple[Coordinate, ...]:
 
 def updated_column(moments: Iterable[datetime | None]) -> Coordinate:
     """The column of the times at which catalogues say that files were last updated."""
-    values = [int(UNKNOWN_TIME if moment is None else microseconds(moment)) for moment in moments]
-    return Coordinate(UPDATED, (DIM,), np.array(values, np.int64), _TIME_ATTRIBUTES)
+    values = np.array([ledger_time(moment) for moment in moments], np.int64)
+    return Coordinate(UPDATED, (DIM,), values, _TIME_ATTRIBUTES)
+
+
+def ledger_time(moment: datetime | None) -> int:
+    """A moment as the ledger has it: in microseconds since 1970-01-01 UTC, or :data:`UNKNOWN_TIME`."""
+    return UNKNOWN_TIME if moment is None else microseconds(moment)
 
 
 def item_key(item_id: str, asset: str) -> int:

@@ -1,24 +1,22 @@
-"""Files that claim the very same place: copies, and scenes that have been processed again."""
+"""Files, planned together, that claim the very same place: copies, and scenes that have been processed again."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Final
 
 import numpy as np
 
-from virtual_tiff.cube.columns import UNKNOWN_TIME, Place
+from virtual_tiff.cube.columns import UNKNOWN_TIME, ledger_time
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.known import Row
 from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
-from virtual_tiff.cube.times import as_utc, decode_time, microseconds
+from virtual_tiff.cube.times import decode_time
 from virtual_tiff.cube.views import StackOptions, footprint
-from virtual_tiff.errors import ConformError
 
-_MAX_NAMES = 5
+_MAX_NAMES: Final = 5
 
 
 def drop_duplicates(
@@ -67,13 +65,23 @@ def _choose(rivals: Sequence[FileHeader], options: StackOptions) -> _Choice:
     """Choose among the files of one place."""
     if options.on_duplicate == "first":
         return _Choice(rivals[0], tuple(rivals[1:]), "it comes first")
-    moments = [one.updated for one in rivals]
-    known = [as_utc(moment) for moment in moments if moment is not None]
-    if len(known) < len(rivals) or len(set(known)) == 1:
+    updated = [ledger_time(one.updated) for one in rivals]
+    number = newest(updated)
+    if number is None:
         return _Choice(rivals[-1], tuple(rivals[:-1]), "it comes last")
-    number = max(range(len(rivals)), key=lambda index: (known[index], index))
-    others = tuple(one for index, one in enumerate(rivals) if index != number)
-    return _Choice(rivals[number], others, f"it was updated last, on {told_time(known[number])}")
+    others = (*rivals[:number], *rivals[number + 1 :])
+    return _Choice(rivals[number], others, f"it was updated last, on {told_time(updated[number])}")
+
+
+def newest(updated: Sequence[int]) -> int | None:
+    """Which of the files of one place was updated last, by their moments as the ledger has them.
+
+    None where that is not known of all of them, or all were updated at the same moment, so that their order decides;
+    it does, too, among several that were updated last.
+    """
+    if UNKNOWN_TIME in updated or len(set(updated)) == 1:
+        return None
+    return max(range(len(updated)), key=lambda index: (updated[index], index))
 
 
 def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
@@ -82,42 +90,10 @@ def _is_pile(headers: Sequence[FileHeader], options: StackOptions) -> bool:
     return one_place and not options.mosaic and not leading_axes(headers, options).sort
 
 
-def told_time(moment: datetime) -> str:
-    """A moment as a message tells it."""
-    return as_utc(moment).replace(tzinfo=None).isoformat(sep=" ", timespec="seconds") + " UTC"
-
-
-def is_older(header: FileHeader, row: Row) -> bool:
-    """Whether a cube has a file that was updated later than another, as catalogues say of both."""
-    return header.updated is not None and row.updated != UNKNOWN_TIME and microseconds(header.updated) < row.updated
-
-
-def check_left(versions: Mapping[str, Row], places: Mapping[str, Place]) -> None:
-    """Refuse a changed file that is left out, where the cube would go on to refer to its older version elsewhere.
-
-    Raises
-    ------
-    ConformError
-        ``conform``, with the file.
-    """
-    taken = {(place.tree, place.claim.variable, place.label, place.box) for place in places.values()}
-    for url, row in versions.items():
-        left = url == row.url and url not in places
-        if left and (row.tree, row.variable, row.label, row.box) not in taken:
-            found = f"{short_names([url])[0]} has another place than its older version in the cube ({row.label})"
-            raise ConformError(found, feature="conform", hint="Publish the cube anew.")
-
-
-def older_notes(found: Sequence[tuple[FileHeader, Row]]) -> tuple[str, ...]:
-    """What there is to tell of files that a cube does not take, since it has newer ones."""
-    notes = []
-    for header, row in found[:_MAX_NAMES]:
-        names = short_names([header.place.plain, row.url])
-        (there,) = decode_time(np.array([row.updated], np.int64))
-        why = f"{names[1]}, which is in the cube, was updated later, on {told_time(there)}"
-        notes.append(f"{names[0]} is not used: {why}")
-    more = len(found) - _MAX_NAMES
-    return (*notes, f"and {more} more files are not used, for the same reason") if more > 0 else tuple(notes)
+def told_time(moment: int) -> str:
+    """A moment of the ledger as a message tells it."""
+    (there,) = decode_time(np.array([moment], np.int64))
+    return there.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds") + " UTC"
 
 
 def _notes(files: Sequence[FileHeader], choices: Sequence[_Choice]) -> tuple[str, ...]:
