@@ -6,6 +6,7 @@ do. ``CC`` names another compiler; it must take the flags of GCC.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -55,37 +56,47 @@ def platform() -> str:
 def compile_library(sources: Path, library: Path) -> str | None:
     """Compile, and return why that failed; no older library is left then, unless that cannot be removed."""
     try:
-        library.unlink(missing_ok=True)
-        return _compile(sorted(map(str, sources.glob("*.c"))), library)
-    except (OSError, subprocess.SubprocessError) as error:
+        made = _compile(sorted(map(str, sources.glob("*.c"))))
+        # uv builds again when the library has changed: the same one must not be written anew
+        if not library.is_file() or library.read_bytes() != made:
+            _put(made, library)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        with contextlib.suppress(OSError):
+            library.unlink()
         return str(error)
+    return None
 
 
-def _compile(sources: list[str], library: Path) -> str | None:
-    """Compile: the library appears at once as a whole, also to processes that load it, or not at all."""
+def _compile(sources: list[str]) -> bytes:
+    """Return a shared library."""
     if os.environ.get("VIRTUAL_TIFF_COMPILE") == "0":
-        return "VIRTUAL_TIFF_COMPILE is 0"
+        raise RuntimeError("VIRTUAL_TIFF_COMPILE is 0")
     named = os.environ.get("CC", "").split()
     compiler = named or next(([name] for name in COMPILERS if shutil.which(name)), [])
     if not compiler:
-        return "there is no C compiler"
+        raise RuntimeError("there is no C compiler")
     if not sources:
-        return "the sources are missing"
+        raise RuntimeError("the sources are missing")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        made, said = Path(folder, library.name), Path(folder, "messages")
+        made, said = Path(folder, "made"), Path(folder, "said")
         # not through a pipe: what the compiler has started would keep that open beyond the limit
         with said.open("wb") as messages:
             done = subprocess.run(
                 [*compiler, *FLAGS, *sources, "-o", str(made)],
                 check=False, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, timeout=SECONDS,
             )  # fmt: skip
-        if done.returncode or not made.exists():
+        if done.returncode or not made.is_file():
             text = said.read_text(encoding="utf-8", errors="replace")
-            return f"{' '.join(compiler)} ended with exit status {done.returncode} {text}".strip()
-        beside = library.with_name(f"{library.stem}.{os.getpid()}")
-        try:
-            shutil.copy(made, beside)
-            beside.replace(library)
-        finally:
-            beside.unlink(missing_ok=True)
-    return None
+            raise RuntimeError(f"{' '.join(compiler)} ended with exit status {done.returncode} {text}".strip())
+        return made.read_bytes()
+
+
+def _put(made: bytes, library: Path) -> None:
+    """Let the library appear as a whole, in place of an older one that processes may go on to use."""
+    beside = library.with_name(f"{library.stem}.{os.getpid()}")
+    try:
+        beside.write_bytes(made)
+        beside.chmod(0o755)
+        beside.replace(library)
+    finally:
+        beside.unlink(missing_ok=True)

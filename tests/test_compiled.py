@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,15 @@ def test_a_library_of_another_version_is_left_alone(monkeypatch: pytest.MonkeyPa
     assert compiled.load() is None
 
 
+@needs_kernels
+def test_a_library_without_a_function_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compiled.LIBRARY.read_bytes()
+    other = tmp_path / LIBRARY.name
+    other.write_bytes(whole.replace(b"virtual_tiff_bits", b"virtual_tiff_bats"))
+    monkeypatch.setattr(compiled, "LIBRARY", other)
+    assert compiled.load() is None
+
+
 # The build
 
 
@@ -218,24 +228,53 @@ def test_a_build_that_cannot_compile_says_why_and_leaves_no_older_library(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_compiler_that_hangs_is_left_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Set up a compiler that is a shell script; "$output" is what it is to write."""
+
+    def set_up(script: str) -> None:
+        file = tmp_path / "compiler"
+        file.write_text(f"#!/bin/sh\nfor output; do :; done\n{script}\n", encoding="utf-8")
+        file.chmod(0o755)
+        monkeypatch.setenv("CC", str(file))
+
+    return set_up
+
+
+def test_a_compiler_that_hangs_is_left_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: Callable[[str], None]
+) -> None:
     """Also when what it has started goes on and holds its output open."""
-    child = tmp_path / "child"
     monkeypatch.setattr("hatch_build.SECONDS", 1)
-    monkeypatch.setenv("CC", str(child))
-    child.write_text(f"#!/bin/sh\n(sleep 8; : > {tmp_path}/end) &\nwait\n", encoding="utf-8")
-    child.chmod(0o755)
+    compiler(f"(sleep 8; : > {tmp_path}/end) & wait")
     assert "timed out" in (compile_library(ROOT / SOURCES, tmp_path / LIBRARY.name) or "")
     assert not (tmp_path / "end").exists()
 
 
 @pytest.mark.parametrize("blocked", ["a folder", "no folder", "no sources"])
-def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path, blocked: str) -> None:
+def test_a_place_that_cannot_be_written_is_no_error(
+    tmp_path: Path, blocked: str, compiler: Callable[[str], None]
+) -> None:
+    compiler('echo kernels > "$output"')
     library = tmp_path / "codecs" / LIBRARY.name
     if blocked == "a folder":
         library.mkdir(parents=True)
     assert compile_library(ROOT / ("none" if blocked == "no sources" else SOURCES), library)
     assert library.is_dir() == (blocked == "a folder")
+
+
+def test_a_library_that_would_be_the_same_is_not_written_anew(tmp_path: Path, compiler: Callable[[str], None]) -> None:
+    """Else uv, which looks at its time, would build for each command; another one takes its place."""
+    library = tmp_path / "codecs" / LIBRARY.name
+    library.parent.mkdir()
+    nodes = []
+    for text in ("kernels", "kernels", "others"):
+        compiler(f'echo {text} > "$output"')
+        assert compile_library(ROOT / SOURCES, library) is None
+        assert library.read_text(encoding="utf-8") == f"{text}\n"
+        nodes.append((library.stat().st_ino, library.stat().st_ctime_ns))
+    assert nodes[0] == nodes[1] != nodes[2]
+    assert list(library.parent.iterdir()) == [library]
 
 
 @pytest.mark.parametrize("compiles", [pytest.param(True, marks=needs_kernels), False])

@@ -46,22 +46,9 @@ class Kernels:
         self._apart, self._prompt = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
         for library in (self._apart, self._prompt):
             try:
-                version = library.virtual_tiff_kernels()
+                _declare(library)
             except AttributeError as error:
                 raise OSError(str(error)) from error
-            if version != VERSION:
-                msg = f"the kernels have version {version}, not {VERSION}, or need another processor"
-                raise OSError(msg)
-            sizes = [ctypes.c_size_t] * 4
-            library.virtual_tiff_horizontal.argtypes = [ctypes.c_void_p, *sizes, ctypes.c_int]
-            library.virtual_tiff_floating_point.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes]
-            library.virtual_tiff_bits.argtypes = [
-                ctypes.c_void_p,
-                ctypes.c_void_p,
-                *sizes,
-                ctypes.c_size_t,
-                ctypes.c_int,
-            ]
 
     def horizontal(self, rows: Octets, width: int, distance: int, *, big: bool) -> bool:
         """Sum up samples within rows, in place.
@@ -130,6 +117,17 @@ class Kernels:
         library = self._prompt if out.nbytes <= _PROMPT_BYTES else self._apart
         sizes = *packed.shape, out.shape[1], depth, out.itemsize
         return bool(library.virtual_tiff_bits(_address_to_read(packed), _address(out), *sizes, signed))
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    """Check the version of a library, and state the parameters of its functions."""
+    version = library.virtual_tiff_kernels()
+    if version != VERSION:
+        raise OSError(f"the kernels have version {version}, not {VERSION}, or need another processor")
+    sizes = [ctypes.c_size_t] * 4
+    library.virtual_tiff_horizontal.argtypes = [ctypes.c_void_p, *sizes, ctypes.c_int]
+    library.virtual_tiff_floating_point.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes]
+    library.virtual_tiff_bits.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes, ctypes.c_size_t, ctypes.c_int]
 
 
 def _check_complete(path: Path) -> None:
