@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from icechunk.store import IcechunkStore
 
+from virtual_tiff.cube.apart import free_traits, leading_axes, own_variable
 from virtual_tiff.cube.blueprint import Cell, Claim, Footprint, TreePlan
 from virtual_tiff.cube.cells import TIME
 from virtual_tiff.cube.columns import Entry, Place, cell_text
@@ -26,7 +27,6 @@ from virtual_tiff.cube.mosaic import same_grid, same_resolution
 from virtual_tiff.cube.recipe import Recipe, TreeRecipe
 from virtual_tiff.cube.rivals import check_left, decides, settle
 from virtual_tiff.cube.select import BAND
-from virtual_tiff.cube.stack import free_traits, leading_axes, own_variable
 from virtual_tiff.cube.standing_axis import StandingAxis
 from virtual_tiff.cube.stores import Location
 from virtual_tiff.cube.times import parse_time

@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from virtual_tiff.cube.apart import WHERE, leading_axes, own_variable
 from virtual_tiff.cube.columns import UNKNOWN_TIME, ledger_time
 from virtual_tiff.cube.conform import short_names
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import FileHeader
-from virtual_tiff.cube.stack import WHERE, leading_axes, own_variable
 from virtual_tiff.cube.times import decode_time
 from virtual_tiff.cube.views import StackOptions, footprint
 

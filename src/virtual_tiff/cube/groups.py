@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 from virtual_tiff.codecs.config import CODEC_NAME
 from virtual_tiff.coding import COMPRESSION_NAMES
+from virtual_tiff.cube.apart import WHERE, free_traits, leading_axes
 from virtual_tiff.cube.blueprint import CubePlan, TreePlan
 from virtual_tiff.cube.conform import check_conform
 from virtual_tiff.cube.duplicates import drop_duplicates
@@ -19,7 +20,6 @@ from virtual_tiff.cube.levels import tree
 from virtual_tiff.cube.mosaic import Tile, lay_out, pixel_size, same_grid, same_resolution, split_tiles
 from virtual_tiff.cube.plan import asked_json, stack_options
 from virtual_tiff.cube.select import touches
-from virtual_tiff.cube.stack import WHERE, free_traits, leading_axes
 from virtual_tiff.cube.views import StackOptions, chosen_files, footprint, is_masked, variables_of
 from virtual_tiff.errors import ConformError, UsageError
 

@@ -5,29 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.cube.apart import free_traits, leading_axes, own_variable
 from virtual_tiff.cube.blueprint import ArrayPlan, Cell, Claim, Footprint, GroupPlan, Placement
-from virtual_tiff.cube.cells import TIME, Axes, find_axes, label_axes
+from virtual_tiff.cube.cells import Axes, label_axes
 from virtual_tiff.cube.conform import check_band_order, check_conform, short_names
-from virtual_tiff.cube.edges import SIZE_TRAITS, GridEdges, align, check_codecs, find_edges, widen
+from virtual_tiff.cube.edges import GridEdges, align, check_codecs, find_edges, widen
 from virtual_tiff.cube.extent import Extent
 from virtual_tiff.cube.header import ASSET, FileHeader, is_own_name
 from virtual_tiff.cube.mosaic import Tile, check_blocks, check_overlaps, lay_out, same_grid
-from virtual_tiff.cube.names import new_names
 from virtual_tiff.cube.select import BAND, Span, crop, find_span, whole
 from virtual_tiff.cube.shared import shared_conventions
 from virtual_tiff.cube.traits import array_traits
-from virtual_tiff.cube.views import StackOptions, View, axis_keys, check_names, footprint, variables_of, views_of
+from virtual_tiff.cube.views import StackOptions, View, check_names, footprint, variables_of, views_of
 from virtual_tiff.errors import ConformError
 from virtual_tiff.geo.conventions import Conventions, mask_conventions
 from virtual_tiff.geo.coordinate import Coordinate
-
-WHERE: Final = ("size", "transform")
-"""The traits that say where a tile of a grid lies; its pixels may differ in no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,40 +49,6 @@ class _Variable:
     views: list[View] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
     edges: GridEdges | None = None
-
-
-def free_traits(options: StackOptions) -> tuple[str, ...]:
-    """The traits in which files of one array may differ."""
-    sizes = SIZE_TRAITS if options.chunk_grid == "rectilinear" else ()
-    return (*WHERE, *sizes) if options.mosaic else sizes
-
-
-def leading_axes(headers: Sequence[FileHeader], options: StackOptions, extent: Extent | None = None) -> Axes:
-    """The leading axes of a stack: time and keys, else the files one behind another, else none for a mosaic."""
-    if extent is not None:
-        return _known_axes(headers, options, extent)
-    keys = axis_keys(headers, options)
-    if options.time is not None or keys:
-        return find_axes(headers, time=options.time, keys=keys)
-    if options.mosaic or len(variables_of(headers, options)) > 1:
-        return Axes((), ((),) * len(headers))
-    labels = short_names([header.place.plain for header in headers])
-    return Axes((options.dim,), tuple((label,) for label in labels), sort=False)
-
-
-def _known_axes(headers: Sequence[FileHeader], options: StackOptions, extent: Extent) -> Axes:
-    """The same axes as those that are there, and where on them these files belong."""
-    names = tuple(axis.name for axis in extent.axes)
-    if not names:
-        return Axes((), ((),) * len(headers))
-    if not extent.named:
-        keys = [name for name in names if options.time is None or name != TIME]
-        return find_axes(headers, time=options.time, keys=keys)
-    fresh = [header for header in headers if header.url not in extent.names]
-    (axis,) = extent.axes
-    found = new_names([header.place.plain for header in fresh], axis.first_name(), axis.having)
-    labels = dict(zip([header.url for header in fresh], found, strict=True)) | dict(extent.names)
-    return Axes(names, tuple((labels[header.url],) for header in headers), sort=False)
 
 
 def stack(
@@ -199,11 +162,6 @@ def _find_span(
     if span == whole(grid):
         return span
     return widen(span, [find_edges(one.tiles, grid) for one in _tiles(views, places, whole(grid))])
-
-
-def own_variable(header: FileHeader, options: StackOptions) -> str:
-    """The variable that a file belongs to by its key, or nothing where it belongs to all."""
-    return str(header.keys[BAND]) if options.band_as == "variable" and BAND in header.keys else ""
 
 
 def _check_alike(views: Sequence[View], ignore: Collection[str]) -> None:
