@@ -5,6 +5,7 @@ Each takes a free port that the system chooses, is ready once it is made, and st
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import shutil
@@ -157,7 +158,8 @@ class _Httpd(ThreadingHTTPServer):
     def end_connections(self) -> None:
         with self._lock:
             for connection in self._open:
-                connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # the client has ended it just now
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):  # a client may hang up whenever it likes
