@@ -7,7 +7,6 @@ typedef void samples_of_row(const uint8_t *row, const uint8_t *end, uint8_t *out
 /* Samples of 9 to 15 bits, eight at a time, which begin with a whole byte. Each takes two bytes, and what a third has of
  * it, if any; its first bit is moved to the front of its lane, and from there to its place. */
 
-typedef uint8_t vector __attribute__((vector_size(16)));
 typedef uint16_t unsigned_lanes __attribute__((vector_size(16)));
 typedef int16_t signed_lanes __attribute__((vector_size(16)));
 

@@ -17,6 +17,8 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 
+typedef uint8_t vector __attribute__((vector_size(16)));
+
 EXPORT int virtual_tiff_kernels(void);
 EXPORT int virtual_tiff_horizontal(uint8_t *rows, size_t count, size_t row_bytes, size_t width, size_t distance, int big);
 EXPORT int virtual_tiff_floating_point(

@@ -7,8 +7,6 @@
 /* Loops over a few vectors, which then stay in registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
-typedef uint8_t vector __attribute__((vector_size(16)));
-
 /* The first row stands at `row`, the next one `stride` bytes on, if the function is for two. */
 typedef void sums_of_rows(uint8_t *row, size_t stride, size_t size, size_t distance);
 
