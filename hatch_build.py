@@ -19,7 +19,7 @@ from packaging.tags import sys_tags
 
 SOURCES = Path("native")
 LIBRARY = Path("src", "virtual_tiff", "codecs", "_kernels.so")
-FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden")
+FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 120
 

@@ -1,5 +1,5 @@
-/* What all kernels need. They are called by `virtual_tiff.codecs.compiled`, which checks what it passes; nothing but the
- * memory that is passed is touched, and nothing is kept. */
+/* What all kernels need. They are called by `virtual_tiff.codecs.compiled`, which checks what it passes. Nothing but the
+ * memory that is passed is touched; only `segments.c` and `workers.c` keep memory of their own. */
 
 #ifndef VIRTUAL_TIFF_KERNELS_H
 #define VIRTUAL_TIFF_KERNELS_H
@@ -25,5 +25,30 @@ EXPORT int virtual_tiff_floating_point(
     uint8_t *rows, uint8_t *out, size_t count, size_t row_bytes, size_t width, size_t distance);
 EXPORT int virtual_tiff_bits(const uint8_t *packed, uint8_t *out, size_t rows, size_t row_bytes, size_t count,
                              size_t bits, size_t width, int is_signed);
+
+/* How the segments of an array are decoded; numbers are those of TIFF tags. */
+typedef struct {
+    size_t rows, row_bytes;
+    size_t width, distance; /* of the predictor, in bytes */
+    uint32_t compression, predictor, big;
+} recipe;
+
+/* A line of jobs, whose results somebody waits for. */
+typedef struct line line;
+
+void tools_forked(void);
+int lzw(const uint8_t *encoded, size_t size, uint8_t *out, size_t expected);
+EXPORT void virtual_tiff_libraries(void *const functions[6]);
+EXPORT int virtual_tiff_segment(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
+
+EXPORT int virtual_tiff_start(size_t threads);
+EXPORT void virtual_tiff_stop(void);
+EXPORT void virtual_tiff_forked(void);
+EXPORT line *virtual_tiff_open(void);
+EXPORT int virtual_tiff_signal(const line *of);
+EXPORT int virtual_tiff_submit(
+    line *on, uint64_t number, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
+EXPORT size_t virtual_tiff_collect(line *from, uint64_t *numbers, int *decoded, size_t most);
+EXPORT void virtual_tiff_close(line *closed);
 
 #endif

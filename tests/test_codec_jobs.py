@@ -15,7 +15,7 @@ from virtual_tiff.codecs.jobs import call_in_thread
 
 @pytest.fixture(autouse=True)
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_PROCESSORS", 2)
+    monkeypatch.setattr(jobs, "PROCESSORS", 2)
 
 
 def threads(sizes: list[int]) -> list[int]:

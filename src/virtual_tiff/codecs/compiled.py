@@ -7,7 +7,9 @@ by libraries in their place, and return the same bytes.
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +21,24 @@ type Octets = npt.NDArray[np.uint8]
 LIBRARY: Final = Path(__file__).with_name("_kernels.so")
 """Where the build puts the kernels, under this name on every system."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the parameters of the compiled functions; a library of another version is left alone."""
 
 _PROMPT_BYTES: Final = 1 << 18
 """Up to here other threads may wait: handing Python's lock over would take longer."""
+
+
+class Recipe(ctypes.Structure):
+    """How the segments of an array are decoded by one call; the order and the types of the fields are those in C.
+
+    ``rows`` and ``row_bytes`` are those of a full segment; ``width`` and ``distance`` the bytes of a sample, and
+    between a sample and the one that it is a difference to; ``compression`` is 5, 8 or 50000, ``predictor`` 1, 2 or 3.
+    """
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("rows", "row_bytes", "width", "distance")),
+        *((name, ctypes.c_uint32) for name in ("compression", "predictor", "big")),
+    )
 
 
 class Kernels:
@@ -118,6 +133,101 @@ class Kernels:
         sizes = *packed.shape, out.shape[1], depth, out.itemsize
         return bool(library.virtual_tiff_bits(_address_to_read(packed), _address(out), *sizes, signed))
 
+    def use(self, functions: Sequence[int | None]) -> None:
+        """Decompress by functions of other libraries.
+
+        Parameters
+        ----------
+        functions
+            Addresses of libdeflate's and libzstd's functions that make, use and free a decompressor; None for those of
+            a library that the process lacks.
+        """
+        self._apart.virtual_tiff_libraries((ctypes.c_void_p * 6)(*functions))
+
+    def segment(self, recipe: Recipe, encoded: Octets, out: Octets) -> bool:
+        """Decode a segment.
+
+        Parameters
+        ----------
+        recipe
+            How it is encoded.
+        encoded
+            Its bytes, contiguous.
+        out
+            Memory for as many bytes as a full segment has.
+
+        Returns
+        -------
+        bool
+            False when there is something unusual about the segment; what is in `out` means nothing then.
+        """
+        _check_size(recipe, out)
+        address = _address_to_read(encoded)
+        return bool(self._apart.virtual_tiff_segment(recipe, address, encoded.size, _address(out)))
+
+    def start(self, threads: int) -> bool:
+        """Start threads that decode, unless they run already; whether any do."""
+        return bool(self._apart.virtual_tiff_start(threads)) if os.name == "posix" else False
+
+    def stop(self) -> None:
+        """Wait for the threads to end; nothing can be submitted from then on."""
+        self._apart.virtual_tiff_stop()
+
+    def forked(self) -> None:
+        """Forget the threads and lines of the parent, in the child of a fork."""
+        self._prompt.virtual_tiff_forked()
+
+    def open_line(self) -> Line:
+        """Open a line.
+
+        Raises
+        ------
+        OSError
+            When there is no descriptor left for it.
+        """
+        line = self._prompt.virtual_tiff_open()
+        if not line:
+            raise OSError("a line of jobs cannot be opened")
+        return Line(line, self._prompt, self._apart)
+
+
+class Line:
+    """Jobs that threads decode without Python's lock, and that an event loop waits for.
+
+    What is submitted must be kept until it is collected, or the line closed.
+    """
+
+    _MOST: Final = 64
+
+    def __init__(self, line: int, prompt: ctypes.CDLL, apart: ctypes.CDLL) -> None:
+        self._line, self._prompt, self._apart = line, prompt, apart
+        self._numbers, self._decoded = (ctypes.c_uint64 * self._MOST)(), (ctypes.c_int * self._MOST)()
+
+    @property
+    def descriptor(self) -> int:
+        """What can be read from when there are jobs to collect."""
+        return int(self._prompt.virtual_tiff_signal(self._line))
+
+    def submit(self, number: int, recipe: Recipe, encoded: Octets, out: Octets) -> bool:
+        """Let a thread decode what :meth:`Kernels.segment` would decode here; whether one will."""
+        _check_size(recipe, out)
+        read = _address_to_read(encoded), encoded.size
+        return bool(self._prompt.virtual_tiff_submit(self._line, number, recipe, *read, _address(out)))
+
+    def collect(self) -> list[tuple[int, bool]]:
+        """Return the numbers of some jobs that are done, and whether they are decoded."""
+        count = self._prompt.virtual_tiff_collect(self._line, self._numbers, self._decoded, self._MOST)
+        return [(self._numbers[i], bool(self._decoded[i])) for i in range(count)]
+
+    def close(self) -> None:
+        """Wait for the jobs that threads are at, and drop the others."""
+        self._apart.virtual_tiff_close(self._line)
+
+
+def _check_size(recipe: Recipe, out: Octets) -> None:
+    if out.size != recipe.rows * recipe.row_bytes:
+        raise ValueError(f"{out.size} bytes of memory for a segment of {recipe.rows * recipe.row_bytes}")
+
 
 def _declare(library: ctypes.CDLL) -> None:
     """Check the version of a library, and state the parameters of its functions."""
@@ -128,6 +238,17 @@ def _declare(library: ctypes.CDLL) -> None:
     library.virtual_tiff_horizontal.argtypes = [ctypes.c_void_p, *sizes, ctypes.c_int]
     library.virtual_tiff_floating_point.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes]
     library.virtual_tiff_bits.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes, ctypes.c_size_t, ctypes.c_int]
+    library.virtual_tiff_libraries.argtypes = [ctypes.c_void_p]
+    segment = ctypes.POINTER(Recipe), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
+    library.virtual_tiff_segment.argtypes = segment
+    if os.name == "posix":
+        library.virtual_tiff_start.argtypes = [ctypes.c_size_t]
+        library.virtual_tiff_stop.restype = library.virtual_tiff_forked.restype = None
+        library.virtual_tiff_open.restype = ctypes.c_void_p
+        library.virtual_tiff_submit.argtypes = [ctypes.c_void_p, ctypes.c_uint64, *segment]
+        library.virtual_tiff_collect.argtypes = [*[ctypes.c_void_p] * 3, ctypes.c_size_t]
+        library.virtual_tiff_collect.restype = ctypes.c_size_t
+        library.virtual_tiff_signal.argtypes = library.virtual_tiff_close.argtypes = [ctypes.c_void_p]
 
 
 def _check_complete(path: Path) -> None:
@@ -148,6 +269,8 @@ def _address(memory: npt.NDArray[np.unsignedinteger]) -> int:
 
 def _address_to_read(octets: Octets) -> int:
     """Where bytes begin that may be read-only, for which ctypes has no quick way."""
+    if octets.flags.writeable:
+        return _address(octets)
     if not octets.flags.c_contiguous:
         raise TypeError("bytes are not contiguous")
     return int(octets.__array_interface__["data"][0])

@@ -25,6 +25,8 @@ from zarr.core.buffer import Buffer
 from zarr.core.config import config
 from zarr.registry import register_codec
 
+from virtual_tiff.codecs import direct
+from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.prompt import PromptCodec
 from virtual_tiff.errors import DecodeError
 
@@ -46,6 +48,9 @@ class Zlib(PromptCodec, zarr_numcodecs.Zlib):
 
     _exact: ClassVar[bool] = False
     """Whether chunks must hold exactly the bytes of their samples: other codecs may stand between."""
+
+    def _recipe(self, chunk_spec: ArraySpec) -> Recipe | None:
+        return direct.recipe_of_stream(direct.DEFLATE, _expected(chunk_spec))
 
     def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
         return _expected(chunk_spec), _SHORT_BYTES
@@ -74,6 +79,9 @@ class ExactZstd(PromptCodec, ZstdCodec):
     DecodeError
         ``corrupt-segment`` when a chunk does not decode, or to another number of bytes.
     """
+
+    def _recipe(self, chunk_spec: ArraySpec) -> Recipe | None:
+        return direct.recipe_of_stream(direct.ZSTD, _expected(chunk_spec))
 
     def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
         return _expected(chunk_spec), _SHORT_BYTES

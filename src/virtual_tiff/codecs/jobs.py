@@ -17,7 +17,8 @@ from typing import Any, Final
 _JOB_BYTES: Final = 1 << 21
 """Results of one job: larger ones come back sooner, and are then copied while other jobs run."""
 
-_PROCESSORS: Final = os.cpu_count() or 1
+PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Those that this process may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _start(calls: list[_Call]) -> None:
 
 def _jobs(calls: list[_Call]) -> Iterator[list[_Call]]:
     """Share calls out: about equally many for each processor, unless their results are large."""
-    most = -(-len(calls) // _PROCESSORS)
+    most = -(-len(calls) // PROCESSORS)
     first, size = 0, 0
     for index, call in enumerate(calls):
         if index - first == most or (index > first and size + call.size > _JOB_BYTES):

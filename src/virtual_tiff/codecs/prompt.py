@@ -10,6 +10,8 @@ from zarr.abc.codec import BytesBytesCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
 
+from virtual_tiff.codecs import workers
+from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.jobs import call_in_thread
 
 
@@ -24,6 +26,11 @@ class PromptCodec(BytesBytesCodec):
     def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
         """Return how many bytes a chunk decodes to, and up to how many it is not worth a thread."""
 
+    def _recipe(self, chunk_spec: ArraySpec) -> Recipe | None:
+        """Return how the kernels decode a chunk, or None when they do not."""
+        del chunk_spec
+        return None
+
     async def decode(self, chunks_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]) -> Iterable[Buffer | None]:
         """Decode chunks; zarr's default pipeline passes one at a time, for which a task would be a waste."""
         chunks = list(chunks_and_specs)
@@ -33,6 +40,11 @@ class PromptCodec(BytesBytesCodec):
         return [None if chunk is None else await self._decode_single(chunk, spec)]
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        recipe = self._recipe(chunk_spec)
+        if recipe is not None and workers.is_for(recipe):
+            decoded = await workers.decode(chunk_data.as_numpy_array(), recipe)
+            if decoded is not None:
+                return chunk_spec.prototype.buffer.from_array_like(decoded)
         size, short = self._effort(chunk_spec)
         if size <= short:
             return self._decode_sync(chunk_data, chunk_spec)

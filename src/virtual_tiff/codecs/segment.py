@@ -16,7 +16,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from virtual_tiff.codecs import packing, predictor, table
+from virtual_tiff.codecs import direct, packing, predictor, table
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.errors import DecodeError
 
@@ -91,6 +91,9 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
     if octets.size == 0:
         raise DecodeError("the segment has no bytes", feature="short-segment")
     try:
+        whole = direct.decode(octets, direct.recipe(config))
+        if whole is not None:
+            return whole
         if kind == "stream":
             rows = _decode_stream(octets, config, decode)
         else:

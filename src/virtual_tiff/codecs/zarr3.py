@@ -11,6 +11,8 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
 from zarr.core.common import JSON
 
+from virtual_tiff.codecs import direct
+from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.codecs.packing import is_prompt
 from virtual_tiff.codecs.prompt import PromptCodec
@@ -70,6 +72,9 @@ class Segment(PromptCodec):
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
         decoded = decode_segment(chunk_bytes.as_numpy_array(), self.config)
         return chunk_spec.prototype.buffer.from_array_like(decoded)
+
+    def _recipe(self, _chunk_spec: ArraySpec) -> Recipe | None:
+        return direct.recipe(self.config)
 
     def _effort(self, _chunk_spec: ArraySpec) -> tuple[int, int]:
         return self._sizes

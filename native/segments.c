@@ -1,0 +1,120 @@
+/* Decode a segment in one call: decompress it, and undo its predictor.
+ *
+ * `virtual_tiff.codecs.direct` says which segments these are. Whatever is unusual about one is left to the decoders of
+ * Python, which know what to make of it. */
+
+#include "kernels.h"
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { LZW = 5, DEFLATE = 8, ZSTD = 50000, HORIZONTAL = 2, FLOATING_POINT = 3 };
+static const size_t MOST_SCRATCH = 1 << 24;
+
+/* Of libdeflate and of libzstd, which the process has loaded; NULL when it has not. */
+static struct {
+    void *(*new_inflater)(void);
+    int (*inflate)(void *inflater, const void *encoded, size_t size, void *out, size_t most, size_t *written);
+    void (*free_inflater)(void *inflater);
+    void *(*new_unzstd)(void);
+    size_t (*unzstd)(void *unzstd, void *out, size_t most, const void *encoded, size_t size);
+    size_t (*free_unzstd)(void *unzstd);
+} library;
+
+/* What decoding a segment needs, for one thread at a time. */
+typedef struct tools {
+    struct tools *next;
+    void *inflater, *unzstd;
+    uint8_t *scratch;
+    size_t scratch_size;
+} tools;
+
+static pthread_mutex_t tools_lock = PTHREAD_MUTEX_INITIALIZER;
+static tools *idle_tools;
+
+static tools *take_tools(void)
+{
+    pthread_mutex_lock(&tools_lock);
+    tools *taken = idle_tools;
+    if (taken) idle_tools = taken->next;
+    pthread_mutex_unlock(&tools_lock);
+    return taken ? taken : calloc(1, sizeof *taken);
+}
+
+static void put_tools_back(tools *used)
+{
+    pthread_mutex_lock(&tools_lock);
+    used->next = idle_tools;
+    idle_tools = used;
+    pthread_mutex_unlock(&tools_lock);
+}
+
+/* In a process that was forked while another thread held the lock; what that thread had taken is lost. */
+void tools_forked(void)
+{
+    tools_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    idle_tools = NULL;
+}
+
+EXPORT void virtual_tiff_libraries(void *const functions[6])
+{
+    memcpy(&library, functions, sizeof library);
+}
+
+static int decompress(tools *with, uint32_t compression, const uint8_t *encoded, size_t size, uint8_t *out, size_t expected)
+{
+    size_t written = 0;
+    switch (compression) {
+    case LZW: return lzw(encoded, size, out, expected);
+    case DEFLATE:
+        if (!library.inflate) return 0;
+        if (!with->inflater) with->inflater = library.new_inflater();
+        return with->inflater && library.inflate(with->inflater, encoded, size, out, expected, &written) == 0 &&
+               written == expected;
+    case ZSTD:
+        if (!library.unzstd) return 0;
+        if (!with->unzstd) with->unzstd = library.new_unzstd();
+        /* errors are numbers that no size reaches */
+        return with->unzstd && library.unzstd(with->unzstd, out, expected, encoded, size) == expected;
+    default: return 0;
+    }
+}
+
+/* Return memory to decompress into, which grows but for large segments, or NULL. */
+static uint8_t *scratch_of(tools *with, size_t size)
+{
+    if (with->scratch_size < size) {
+        free(with->scratch);
+        with->scratch = malloc(size);
+        with->scratch_size = with->scratch ? size : 0;
+    }
+    return with->scratch;
+}
+
+static int decode(tools *with, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+{
+    size_t expected = how->rows * how->row_bytes;
+    uint8_t *into = how->predictor == FLOATING_POINT ? scratch_of(with, expected) : out;
+    if (!into || !decompress(with, how->compression, encoded, size, into, expected)) return 0;
+    switch (how->predictor) {
+    case 1: return 1;
+    case HORIZONTAL:
+        return virtual_tiff_horizontal(out, how->rows, how->row_bytes, how->width, how->distance, (int)how->big);
+    case FLOATING_POINT:
+        return virtual_tiff_floating_point(into, out, how->rows, how->row_bytes, how->width, how->distance);
+    default: return 0;
+    }
+}
+
+/* Return whether the segment is decoded, to rows * row_bytes bytes; if not, what is in `out` means nothing. */
+EXPORT int virtual_tiff_segment(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+{
+    tools *with = take_tools();
+    if (!with) return 0;
+    int decoded = decode(with, how, encoded, size, out);
+    if (with->scratch_size > MOST_SCRATCH) {
+        free(with->scratch);
+        with->scratch = NULL, with->scratch_size = 0;
+    }
+    put_tools_back(with);
+    return decoded;
+}

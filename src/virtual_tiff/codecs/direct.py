@@ -1,0 +1,116 @@
+"""Segments that one compiled call decodes: byte streams whose samples are whole, with any predictor.
+
+Decompressors are those that imagecodecs brings, called without it. What is unusual about a segment, damage above all,
+is left to :mod:`~virtual_tiff.codecs.segment`, which knows what to make of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from virtual_tiff.codecs import compiled, packing, predictor
+from virtual_tiff.codecs.compiled import Kernels, Recipe
+from virtual_tiff.codecs.config import SegmentConfig
+
+type Octets = npt.NDArray[np.uint8]
+
+LZW: Final = 5
+DEFLATE: Final = 8
+ZSTD: Final = 50000
+
+_COMPRESSIONS: Final = {LZW: LZW, DEFLATE: DEFLATE, 32946: DEFLATE, ZSTD: ZSTD}
+"""Compression -> what the kernels call it."""
+
+_MOST_BYTES: Final = 1 << 40
+"""Of a segment; numbers of the kernels have 64 bits."""
+
+_LIBRARIES: Final = {
+    "imagecodecs._deflate": tuple(
+        f"libdeflate_{name}" for name in ("alloc_decompressor", "zlib_decompress", "free_decompressor")
+    ),
+    "imagecodecs._zstd": tuple(f"ZSTD_{name}" for name in ("createDCtx", "decompressDCtx", "freeDCtx")),
+}
+"""Module that is linked to a library -> the functions that make, use and free its decompressor."""
+
+
+@lru_cache(maxsize=1024)
+def recipe(config: SegmentConfig) -> Recipe | None:
+    """Return how the kernels decode such segments, or None when they do not."""
+    compression = _COMPRESSIONS.get(config.compression)
+    predicted = config.predictor != 1
+    if compression is None or config.fill_order != 1 or config.color is not None or not predictor.allows(config):
+        return None
+    byte_order = "little" if predicted else config.byte_order
+    if config.packed_bytes > _MOST_BYTES or not packing.is_plain(config, byte_order):
+        return None
+    width = config.bits_per_sample[0] // 8
+    distance = config.samples * predictor.DISTANCES.get(config.predictor, 0)
+    return Recipe(
+        rows=config.rows,
+        row_bytes=config.row_bytes,
+        width=width,
+        distance=distance * (width if config.predictor in predictor.HORIZONTAL else 1),
+        compression=compression,
+        predictor=1 if not predicted else 2 if config.predictor in predictor.HORIZONTAL else 3,
+        big=config.byte_order == "big" and width > 1,
+    )
+
+
+@lru_cache(maxsize=1024)
+def recipe_of_stream(compression: int, size: int) -> Recipe | None:
+    """Return how the kernels decompress so many bytes."""
+    return Recipe(rows=1, row_bytes=size, compression=compression, predictor=1) if 0 < size <= _MOST_BYTES else None
+
+
+def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
+    """Decode a segment.
+
+    Parameters
+    ----------
+    encoded
+        Its bytes, contiguous.
+    how
+        How they are encoded, or None when the kernels do not know that.
+
+    Returns
+    -------
+    numpy.ndarray
+        The bytes of a full segment; None when it is left to others.
+    """
+    if how is None:
+        return None
+    kernels = kernels_for(how)
+    if kernels is None:
+        return None
+    out = np.empty(how.rows * how.row_bytes, np.uint8)
+    return out if kernels.segment(how, encoded, out) else None
+
+
+def kernels_for(how: Recipe) -> Kernels | None:
+    """Return the kernels, if there are any in this process that decode such segments."""
+    kernels = compiled.KERNELS
+    return kernels if kernels is not None and how.compression in _decompressed_by(kernels) else None
+
+
+@cache
+def _decompressed_by(kernels: Kernels) -> frozenset[int]:
+    """Return the compressions that kernels decompress with what imagecodecs is linked to."""
+    deflate, zstd = (_functions(module, names) for module, names in _LIBRARIES.items())
+    kernels.use((*(deflate or (None,) * 3), *(zstd or (None,) * 3)))
+    found = {LZW: True, DEFLATE: deflate is not None, ZSTD: zstd is not None}
+    return frozenset(compression for compression, is_there in found.items() if is_there)
+
+
+def _functions(module: str, names: tuple[str, ...]) -> tuple[int | None, ...] | None:
+    """Return the addresses of functions of the library that a module is linked to, or None when they are hidden."""
+    try:
+        library = ctypes.PyDLL(str(import_module(module).__file__))
+        return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names)
+    except (AttributeError, ImportError, OSError):
+        return None
