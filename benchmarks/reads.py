@@ -1,9 +1,9 @@
 """Whole images on the local disk, read through VirtualTIFF and zarr, by tifffile and by GDAL, in each encoding.
 
 Ours are zarr's default and its fused pipeline, each over the array as it is published (core codecs where they suffice),
-and over our own codec; the default pipeline over ``numcodecs.zlib`` by zarr's own decoder, where the array has it, as
-readers without this package have it; and ``open_tiff``, from its parsing on, which chooses our own codec and the fused
-pipeline.
+and over our own codec; the default pipeline over ``numcodecs.zlib`` or ``zstd`` by zarr's own decoder, where the array
+has it, as readers without this package have it; and ``open_tiff``, from its parsing on, which chooses our own codec and
+the fused pipeline.
 
 tifffile's are ``TiffPage.decode`` one segment after the other, of bytes that are in memory already and that are not
 assembled to an image (of uncompressed segments it makes views, which nothing can beat); ``TiffPage.asarray``, which
@@ -106,8 +106,14 @@ GROUPS: Final[dict[str, list[Encoding]]] = {
         Encoding("Deflate float32, predictor 3, big", "f4", compression="deflate", predictor=3, order=">"),
         Encoding("Deflate uint16 x 3 planar, predictor 2", bands=3, compression="deflate", predictor=2, planar=True),
     ],
-    "LZW": _streams("LZW", "lzw"),
-    "ZSTD": _streams("ZSTD", "zstd"),
+    "LZW": [
+        *_streams("LZW", "lzw"),
+        Encoding("LZW uint16, predictor 2, tiles of 256", compression="lzw", predictor=2, tile=256),
+    ],
+    "ZSTD": [
+        *_streams("ZSTD", "zstd"),
+        Encoding("ZSTD uint16, tiles of 256", compression="zstd", tile=256),
+    ],
     "Other streams": [
         Encoding("PackBits uint8", "u1", compression="packbits"),
         Encoding("LZMA uint16, predictor 2", compression="lzma", predictor=2, cost=4, agrees=("tifffile",)),
@@ -116,6 +122,7 @@ GROUPS: Final[dict[str, list[Encoding]]] = {
     "Images": [
         Encoding("JPEG grey", "u1", compression="jpeg", agrees=_LOSSY),
         Encoding("JPEG YCbCr", "u1", 3, "jpeg", agrees=_LOSSY, options=_YCBCR),
+        Encoding("JPEG YCbCr, tiles of 256", "u1", 3, "jpeg", tile=256, agrees=_LOSSY, options=_YCBCR),
         Encoding("JPEG YCbCr, bands last", "u1", 3, "jpeg", agrees=_LOSSY, options=_YCBCR, band_axis="last"),
         Encoding("WebP", "u1", 3, "webp", cost=2, options={"photometric": "rgb"}, agrees=_LOSSY),
         Encoding("LERC float32", "f4", compression="lerc"),
@@ -302,7 +309,7 @@ def contenders(path: Path, encoding: Encoding) -> list[Distant]:
     checks = {DECODE: DECODE}
     checks |= {name: name[:8] for name in (ASARRAY, ALL, GDAL) if not name.startswith(encoding.agrees)}
     known = [name for name in READERS if not name.startswith(encoding.without)]
-    if encoding.compression != "deflate" or encoding.predictor is not None:
+    if encoding.compression not in ("deflate", "zstd") or encoding.predictor is not None:
         known.remove(THEIRS)
     arguments = path, encoding.band_axis
     return [Distant(name, _reader, (name, *arguments), checks.get(name, "result")) for name in known]
@@ -324,7 +331,8 @@ def _zarr(pipeline: str | None, codecs: Codecs, *, theirs: bool = False) -> _Pre
         store = parser(path.as_uri(), registry)
         settings: dict[str, Any] = {"codec_pipeline.path": pipeline} if pipeline else {}
         if theirs:
-            settings["codecs"] = zarr.config.get("codecs") | {"numcodecs.zlib": "zarr.codecs.numcodecs.Zlib"}
+            own = {"numcodecs.zlib": "zarr.codecs.numcodecs.Zlib", "zstd": "zarr.codecs.zstd.ZstdCodec"}
+            settings["codecs"] = zarr.config.get("codecs") | own
         with zarr.config.set(settings):
             array = zarr.open_array(store, path="band_data", mode="r", zarr_format=3)
         return lambda: _bands_first(np.asarray(array[...]), band_axis)

@@ -38,7 +38,7 @@ typedef struct line line;
 
 void tools_forked(void);
 int lzw(const uint8_t *encoded, size_t size, uint8_t *out, size_t expected);
-EXPORT void virtual_tiff_libraries(void *const functions[6]);
+EXPORT void virtual_tiff_libraries(void *const functions[4]);
 EXPORT int virtual_tiff_segment(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
 
 EXPORT int virtual_tiff_start(size_t threads);

@@ -14,10 +14,8 @@ static const size_t MOST_SCRATCH = 1 << 24;
 static struct {
     void *(*new_inflater)(void);
     int (*inflate)(void *inflater, const void *encoded, size_t size, void *out, size_t most, size_t *written);
-    void (*free_inflater)(void *inflater);
     void *(*new_unzstd)(void);
     size_t (*unzstd)(void *unzstd, void *out, size_t most, const void *encoded, size_t size);
-    size_t (*free_unzstd)(void *unzstd);
 } library;
 
 /* What decoding a segment needs, for one thread at a time. */
@@ -55,7 +53,7 @@ void tools_forked(void)
     idle_tools = NULL;
 }
 
-EXPORT void virtual_tiff_libraries(void *const functions[6])
+EXPORT void virtual_tiff_libraries(void *const functions[4])
 {
     memcpy(&library, functions, sizeof library);
 }

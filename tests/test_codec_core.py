@@ -26,7 +26,7 @@ from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from virtual_tiff.codecs.core import ExactZlib, ExactZstd, Zlib, with_own_decoders
+from virtual_tiff.codecs.core import ExactZlib, ExactZstd, Zlib, Zstd, with_own_decoders
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.errors import DecodeError
@@ -37,12 +37,14 @@ WHOLE = np.moveaxis(PIXELS, 0, -1).tobytes()
 ZLIB = zarr_numcodecs.Zlib(level=6)
 CODECS: dict[str, Any] = {"zlib": ZLIB, "zstd": ZstdCodec(level=0)}
 OURS = {"zlib": ExactZlib, "zstd": ExactZstd}
+MODULES = {"numcodecs.zlib": zarr_numcodecs.Zlib.__module__, "zstd": ZstdCodec.__module__}
 
 
 @pytest.fixture(autouse=True)
 def _as_it_comes() -> Iterator[None]:
     """Parsed files of other tests may have asked zarr for our decoder."""
-    with zarr.config.set({"codecs": zarr.config.get("codecs") | {"numcodecs.zlib": "zarr.codecs.numcodecs.Zlib"}}):
+    theirs = {"numcodecs.zlib": "zarr.codecs.numcodecs.Zlib", "zstd": "zarr.codecs.zstd.ZstdCodec"}
+    with zarr.config.set({"codecs": zarr.config.get("codecs") | theirs}):
         yield
 
 
@@ -209,23 +211,26 @@ import json, sys, warnings
 warnings.simplefilter("error")
 import numpy as np, zarr
 from zarr.registry import get_codec_class
-codec = zarr.codecs.numcodecs.Zlib(level=4)
+name = sys.argv[1]
+codec = {"numcodecs.zlib": zarr.codecs.numcodecs.Zlib, "zstd": zarr.codecs.ZstdCodec}[name](level=4)
 array = zarr.create_array({}, shape=(9, 9), chunks=(3, 3), dtype="f4", compressors=[codec])
 array[...] = 5
-found = [get_codec_class("numcodecs.zlib").__module__]
+found = [get_codec_class(name).__module__]
 assert not any(name.startswith("virtual_tiff") for name in sys.modules)
-others = {name: kind for name, kind in zarr.config.get("codecs").items() if name != "numcodecs.zlib"}
+before = zarr.config.get("codecs")
 from virtual_tiff.codecs.core import register
-found.append(get_codec_class("numcodecs.zlib").__module__)
-register()
-register()
-found.append(get_codec_class("numcodecs.zlib").__module__)
+found.append(get_codec_class(name).__module__)
+register([name])
+register([name])
+found.append(get_codec_class(name).__module__)
 opened = zarr.open_array(array.store, mode="r+")
 opened[0, 0] = 6
 assert opened[...].sum() == array[...].sum() == 406
 found += [type(opened.compressors[0]).__module__, type(array.compressors[0]).__module__]
 assert opened.metadata.to_dict() == array.metadata.to_dict()
-assert others == {name: kind for name, kind in zarr.config.get("codecs").items() if name != "numcodecs.zlib"}
+assert before == {**zarr.config.get("codecs"), name: before[name]}
+register()
+assert {get_codec_class(each).__module__ for each in ("numcodecs.zlib", "zstd")} == {"virtual_tiff.codecs.core"}
 print(json.dumps(found))
 """
 
@@ -243,63 +248,83 @@ def parse(name):
     store = VirtualTIFF(ifd=0)(f"file://{sys.argv[1]}/{name}.tif", ObjectStoreRegistry({"file://": LocalStore()}))
     return zarr.open_group(store, mode="r", zarr_format=3)["band_data"]
 
+name = sys.argv[3]
+
 def decoder():
-    return get_codec_class("numcodecs.zlib").__module__
+    return get_codec_class(name).__module__
 
 before = zarr.config.get("codecs")
 if sys.argv[2] == "configured":
-    class Other(zarr.codecs.numcodecs.Zlib):
+    class Other({"numcodecs.zlib": zarr.codecs.numcodecs.Zlib, "zstd": zarr.codecs.ZstdCodec}[name]):
         pass
 
-    register_codec("numcodecs.zlib", Other)
-    zarr.config.set({"codecs": {**before, "numcodecs.zlib": "__main__.Other"}})
+    register_codec(name, Other)
+    zarr.config.set({"codecs": {**before, name: "__main__.Other"}})
 parse("plain")[...]
 found = [decoder()]
-array = parse("deflate")
+array = parse("compressed")
 total = int(array[...].sum())
 found += [decoder(), type(array.compressors[0]).__module__, array.metadata.to_dict()["codecs"][-1]["name"]]
 zarr.config.set({"codecs": before})
-parse("deflate")
+parse("compressed")
 print(json.dumps([*found, decoder(), total]))
 """
 
 
+@pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("configured", ["configured", "as it comes"])
-def test_the_first_parsed_file_that_needs_it_asks_for_it(configured: str, tmp_path: Path) -> None:
+def test_the_first_parsed_file_that_needs_it_asks_for_it(configured: str, name: str, tmp_path: Path) -> None:
     """A decoder that somebody has chosen, before or afterwards, stays."""
     pixels = np.arange(64 * 48, dtype="u2").reshape(48, 64)
     tifffile.imwrite(tmp_path / "plain.tif", pixels)
-    tifffile.imwrite(tmp_path / "deflate.tif", pixels, compression="zlib", tile=(16, 16))
-    run = [sys.executable, "-c", PARSED, str(tmp_path), configured]
+    compression = {"numcodecs.zlib": "zlib", "zstd": "zstd"}[name]
+    tifffile.imwrite(tmp_path / "compressed.tif", pixels, compression=compression, tile=(16, 16))
+    run = [sys.executable, "-c", PARSED, str(tmp_path), configured, name]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     *found, total = json.loads(done.stdout)
-    ours, theirs = Zlib.__module__, zarr_numcodecs.Zlib.__module__
+    ours, theirs = Zlib.__module__, MODULES[name]
     other = "__main__" if configured == "configured" else theirs
     chosen = other if configured == "configured" else ours
-    assert found == [other, chosen, chosen, "numcodecs.zlib", theirs]
+    assert found == [other, chosen, chosen, name, theirs]
     assert total == pixels.sum()
 
 
-def test_zarr_uses_it_only_when_asked() -> None:
-    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", MODULES)
+def test_zarr_uses_it_only_when_asked(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", FRESH, name], capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    ours, theirs = Zlib.__module__, zarr_numcodecs.Zlib.__module__
+    ours, theirs = Zlib.__module__, MODULES[name]
     assert json.loads(done.stdout) == [theirs, theirs, ours, ours, theirs]
 
 
+@pytest.mark.parametrize("last", [Zlib(level=1), Zstd(level=1)])
 @pytest.mark.parametrize("between", [(), (Crc32cCodec(),), (zarr_numcodecs.BZ2(level=1),)])
-def test_asked_for_it_reads_what_other_codecs_have_left(between: tuple[Any, ...]) -> None:
-    """More bytes than samples, and fewer."""
-    values = np.arange(900).reshape(30, 30)
+@pytest.mark.parametrize("side", [30, 99])
+def test_asked_for_it_reads_what_other_codecs_have_left(side: int, between: tuple[Any, ...], last: Any) -> None:
+    """More bytes than samples, and fewer; of short chunks and of such as threads decode."""
+    values = np.arange(side**2).reshape(side, side)
     array = zarr.create_array(
-        MemoryStore(), shape=(30, 30), chunks=(30, 30), dtype="i4", compressors=[*between, Zlib(level=1)]
+        MemoryStore(), shape=(side, side), chunks=(side, side), dtype="i4", compressors=[*between, last]
     )
     array[...] = values
     np.testing.assert_array_equal(array[...], values)
-    words = zarr.create_array(MemoryStore(), shape=(2,), chunks=(2,), dtype=str, compressors=[Zlib(level=1)])
+    words = zarr.create_array(MemoryStore(), shape=(2,), chunks=(2,), dtype=str, compressors=[last])
     words[...] = np.array(["a" * 9, "b" * (2 << 20)])  # a type without a size
     np.testing.assert_array_equal(np.strings.str_len(words[...]), [9, 2 << 20])
+
+
+def test_what_it_cannot_decode_is_zarrs_to_refuse() -> None:
+    array = zarr.create_array({}, shape=(900,), chunks=(900,), dtype="i4", compressors=[Zstd(level=1)])
+    array[...] = np.arange(900)
+    sync(array.store.set("c/0", default_buffer_prototype().buffer.from_bytes(b"no frame")))
+    with pytest.raises(RuntimeError, match=r"(?i)zstd"):
+        array[...]
+
+
+def test_other_processes_get_zarrs_own() -> None:
+    """They may lack this package, and have arrays of their own that are compressed by zarr's default."""
+    assert type(pickle.loads(pickle.dumps(Zstd(level=3)))) is ZstdCodec  # noqa: S301 (our own bytes)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 
-from virtual_tiff.codecs.core import is_slow, register_unless_configured
+from virtual_tiff.codecs.core import name_of_slow, register_unless_configured
 from virtual_tiff.errors import FormatError, SourceError, UnsupportedError, UsageError, VirtualTiffError
 from virtual_tiff.tiff.failures import is_past_end, source_error
 
@@ -135,14 +135,14 @@ class RangeStore(ManifestStore):
     remembered of a file that has been replaced; where it is shorter than the chunk needs, reading it raises
     FormatError ``truncated``.
 
-    The first store with arrays of ``numcodecs.zlib`` makes zarr decode those by libdeflate in this process, see
-    :func:`virtual_tiff.codecs.core.register`, unless zarr is configured to take another decoder.
+    The first store with arrays of ``numcodecs.zlib`` or ``zstd`` makes zarr decode that by our kernels in this process,
+    see :func:`virtual_tiff.codecs.core.register`, unless zarr is configured to take another decoder.
     """
 
     def __init__(self, group: ManifestGroup, *, registry: Any = None) -> None:
         super().__init__(group, registry=registry)
-        if any(is_slow(array.metadata.codecs) for array in _arrays(group)):
-            register_unless_configured()
+        for name in {name_of_slow(array.metadata.codecs) for array in _arrays(group)} - {None}:
+            register_unless_configured(name)
         self._arrays: dict[str, ManifestArray | None] = {}
         self._places: dict[str, tuple[Any, str, str | None]] = {}
 

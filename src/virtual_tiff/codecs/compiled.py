@@ -139,10 +139,10 @@ class Kernels:
         Parameters
         ----------
         functions
-            Addresses of libdeflate's and libzstd's functions that make, use and free a decompressor; None for those of
-            a library that the process lacks.
+            Addresses of libdeflate's and libzstd's functions that make and use a decompressor; None for those of a
+            library that the process lacks.
         """
-        self._apart.virtual_tiff_libraries((ctypes.c_void_p * 6)(*functions))
+        self._apart.virtual_tiff_libraries((ctypes.c_void_p * 4)(*functions))
 
     def segment(self, recipe: Recipe, encoded: Octets, out: Octets) -> bool:
         """Decode a segment.

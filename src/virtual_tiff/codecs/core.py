@@ -1,8 +1,9 @@
 """Zarr's own codecs for Deflate and ZSTD, decoded by our kernels: the names and the metadata stay zarr's.
 
-``numcodecs.zlib`` does not know how many bytes come, and takes 2.5 times as long as libdeflate, which is told. Arrays
-that :func:`~virtual_tiff.open_cube` opens are decoded by these; :func:`register` makes zarr use the first of them
-for all arrays, and so does the first store of a parsed file that needs it.
+``numcodecs.zlib`` does not know how many bytes come, and takes 2.5 times as long as libdeflate, which is told; ``zstd``
+hands each chunk to a thread of Python, which takes longer than to decode a small one. Arrays that
+:func:`~virtual_tiff.open_cube` opens are decoded by these; :func:`register` makes zarr use them for all arrays, and the
+first store of a parsed file that needs one makes zarr use that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Buffer as Octets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Final
 
@@ -71,7 +72,27 @@ class ExactZlib(Zlib):
     _exact = True
 
 
-class ExactZstd(PromptCodec, ZstdCodec):
+class Zstd(PromptCodec, ZstdCodec):
+    """``zstd``, decoded where it is told how many bytes come; what holds other bytes is left to zarr."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # zarr compresses by it unless told otherwise: arrays are sent to processes that lack this package
+        return ZstdCodec.from_dict, (self.to_dict(),)
+
+    def _recipe(self, chunk_spec: ArraySpec) -> Recipe | None:
+        return direct.recipe_of_stream(direct.ZSTD, _expected(chunk_spec))
+
+    def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
+        return _expected(chunk_spec), _SHORT_BYTES
+
+    def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        decoded = direct.decode(chunk_data.as_numpy_array(), self._recipe(chunk_spec))
+        if decoded is None:
+            return ZstdCodec._decode_sync(self, chunk_data, chunk_spec)  # noqa: SLF001
+        return chunk_spec.prototype.buffer.from_array_like(decoded)
+
+
+class ExactZstd(Zstd):
     """``zstd`` of a chain in which it stands right behind the samples.
 
     Raises
@@ -80,11 +101,8 @@ class ExactZstd(PromptCodec, ZstdCodec):
         ``corrupt-segment`` when a chunk does not decode, or to another number of bytes.
     """
 
-    def _recipe(self, chunk_spec: ArraySpec) -> Recipe | None:
-        return direct.recipe_of_stream(direct.ZSTD, _expected(chunk_spec))
-
-    def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
-        return _expected(chunk_spec), _SHORT_BYTES
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ExactZstd.from_dict, (self.to_dict(),)
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
         expected = _expected(chunk_spec)
@@ -141,27 +159,40 @@ def with_own_decoders(codecs: Sequence[Codec]) -> tuple[Codec, ...] | None:
     last: Any = codecs[-1]
     if type(last) in (zarr_numcodecs.Zlib, Zlib):
         return (*codecs[:-1], ExactZlib(**last.codec_config))
-    if type(last) is ZstdCodec:
+    if type(last) in (ZstdCodec, Zstd):
         return (*codecs[:-1], ExactZstd(level=last.level, checksum=last.checksum))
     return None
 
 
-def register() -> None:
-    """Let zarr decode ``numcodecs.zlib`` by libdeflate, in all arrays that this process opens from now on."""
-    register_codec(_NAME, Zlib)
-    config.set({"codecs": {**config.get("codecs"), _NAME: f"{Zlib.__module__}.{Zlib.__qualname__}"}})
+_OURS: Final[Mapping[str, tuple[type[Codec], str, type[Codec]]]] = {
+    "numcodecs.zlib": (zarr_numcodecs.Zlib, "zarr.codecs.numcodecs.Zlib", Zlib),
+    "zstd": (ZstdCodec, "zarr.codecs.zstd.ZstdCodec", Zstd),
+}
+"""Name -> zarr's decoder, what zarr's configuration calls it, and ours."""
+
+
+def register(names: Iterable[str] = tuple(_OURS)) -> None:
+    """Let zarr decode by our kernels, in all arrays that this process opens from now on.
+
+    Parameters
+    ----------
+    names
+        ``numcodecs.zlib``, ``zstd``, or both.
+    """
+    for name in names:
+        ours = _OURS[name][-1]
+        register_codec(name, ours)
+        config.set({"codecs": {**config.get("codecs"), name: f"{ours.__module__}.{ours.__qualname__}"}})
 
 
 @cache
-def register_unless_configured() -> None:
+def register_unless_configured(name: str) -> None:
     """Register once, where zarr's configuration is as it comes; what is configured afterwards holds."""
-    if config.get("codecs").get(_NAME) == f"{zarr_numcodecs.__name__}.Zlib":
-        register()
+    if config.get("codecs").get(name) == _OURS[name][1]:
+        register([name])
 
 
-def is_slow(codecs: Sequence[Codec]) -> bool:
-    """Whether zarr decodes a chain, right behind the samples, much slower than it could."""
-    return len(codecs) > 1 and isinstance(codecs[-1], zarr_numcodecs.Zlib)
-
-
-_NAME: Final = "numcodecs.zlib"
+def name_of_slow(codecs: Sequence[Codec]) -> str | None:
+    """Return the name of the codec, right behind the samples, that zarr decodes slower than it could."""
+    last = codecs[-1] if len(codecs) > 1 else None
+    return next((name for name, (theirs, *_) in _OURS.items() if isinstance(last, theirs)), None)

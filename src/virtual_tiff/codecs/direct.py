@@ -31,12 +31,10 @@ _MOST_BYTES: Final = 1 << 40
 """Of a segment; numbers of the kernels have 64 bits."""
 
 _LIBRARIES: Final = {
-    "imagecodecs._deflate": tuple(
-        f"libdeflate_{name}" for name in ("alloc_decompressor", "zlib_decompress", "free_decompressor")
-    ),
-    "imagecodecs._zstd": tuple(f"ZSTD_{name}" for name in ("createDCtx", "decompressDCtx", "freeDCtx")),
+    "imagecodecs._deflate": ("libdeflate_alloc_decompressor", "libdeflate_zlib_decompress"),
+    "imagecodecs._zstd": ("ZSTD_createDCtx", "ZSTD_decompressDCtx"),
 }
-"""Module that is linked to a library -> the functions that make, use and free its decompressor."""
+"""Module that is linked to a library -> the functions that make and use its decompressor."""
 
 
 @lru_cache(maxsize=1024)
@@ -102,7 +100,7 @@ def kernels_for(how: Recipe) -> Kernels | None:
 def _decompressed_by(kernels: Kernels) -> frozenset[int]:
     """Return the compressions that kernels decompress with what imagecodecs is linked to."""
     deflate, zstd = (_functions(module, names) for module, names in _LIBRARIES.items())
-    kernels.use((*(deflate or (None,) * 3), *(zstd or (None,) * 3)))
+    kernels.use((*(deflate or (None,) * 2), *(zstd or (None,) * 2)))
     found = {LZW: True, DEFLATE: deflate is not None, ZSTD: zstd is not None}
     return frozenset(compression for compression, is_there in found.items() if is_there)
 

@@ -40,11 +40,9 @@ class PromptCodec(BytesBytesCodec):
         return [None if chunk is None else await self._decode_single(chunk, spec)]
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
-        recipe = self._recipe(chunk_spec)
-        if recipe is not None and workers.is_for(recipe):
-            decoded = await workers.decode(chunk_data.as_numpy_array(), recipe)
-            if decoded is not None:
-                return chunk_spec.prototype.buffer.from_array_like(decoded)
+        decoded = await workers.decode(chunk_data.as_numpy_array(), self._recipe(chunk_spec))
+        if decoded is not None:
+            return chunk_spec.prototype.buffer.from_array_like(decoded)
         size, short = self._effort(chunk_spec)
         if size <= short:
             return self._decode_sync(chunk_data, chunk_spec)

@@ -22,7 +22,7 @@ from virtual_tiff.codecs.compiled import Kernels, Line, Recipe
 from virtual_tiff.codecs.jobs import PROCESSORS
 
 type Octets = npt.NDArray[np.uint8]
-type _Job = tuple[asyncio.Future[Octets | None], Octets, Octets, Recipe]
+type _Memory = tuple[Octets, Octets, Recipe]
 
 _SHORT_BYTES: Final = 1 << 14
 """Decoded bytes up to which decoding takes no longer than handing it over."""
@@ -31,53 +31,55 @@ _LONG_BYTES: Final = 1 << 19
 """Decoded bytes from which threads of Python are as good; there are more of them."""
 
 
-def is_for(how: Recipe | None) -> bool:
-    """Whether such segments are decoded sooner by these threads than by others."""
-    return (
-        how is not None
-        and _SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES
-        and direct.kernels_for(how) is not None
-    )
+async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
+    """Decode a segment, where these threads do so sooner than others.
 
-
-async def decode(encoded: Octets, how: Recipe) -> Octets | None:
-    """Decode a segment.
+    Parameters
+    ----------
+    encoded
+        Its bytes, contiguous.
+    how
+        How they are encoded, or None when the kernels do not know that.
 
     Returns
     -------
     numpy.ndarray
         The bytes of a full segment; None when it is left to others.
     """
+    if how is None or not _SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES or direct.kernels_for(how) is None:
+        return None
     queue = _queue_of(asyncio.get_running_loop())
     waiting = None if queue is None else queue.submit(encoded, how)
     return None if waiting is None else await waiting
 
 
 class _Queue:
-    """The jobs of one loop."""
+    """The jobs of one loop, which has this to call while it is open, and nobody else."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._line, self._numbers = line, count()
-        self._jobs: dict[int, _Job] = {}
-        """By their numbers; what they read and write must not go before they are done."""
+        self._waiting: dict[int, asyncio.Future[Octets | None]] = {}
+        self._memory: dict[int, _Memory] = {}
+        """What jobs read and write, which must not go before they are done."""
         loop.add_reader(line.descriptor, self._collect)
-        self._closing = weakref.finalize(loop, _close, line, self._jobs)
+        self._closing = weakref.finalize(self, _close, line, self._memory)
         # at exit the threads are stopped, and loops of other threads may still run
         self._closing.atexit = False
 
     def submit(self, encoded: Octets, how: Recipe) -> asyncio.Future[Octets | None] | None:
         """Return what will have the result, or None when no thread takes the job."""
         out = np.empty(how.rows * how.row_bytes, np.uint8)
-        number = next(self._numbers)
-        if not self._line.submit(number, how, encoded, out):
-            return None
-        waiting: asyncio.Future[Octets | None] = asyncio.get_running_loop().create_future()
-        self._jobs[number] = waiting, encoded, out, how
-        return waiting
+        number, waiting = next(self._numbers), asyncio.get_running_loop().create_future()
+        # before any thread knows of it: an interrupt may come between
+        self._memory[number], self._waiting[number] = (encoded, out, how), waiting
+        if self._line.submit(number, how, encoded, out):
+            return waiting
+        del self._memory[number], self._waiting[number]
+        return None
 
     def _collect(self) -> None:
         for number, is_decoded in self._line.collect():
-            waiting, _, out, _ = self._jobs.pop(number)
+            (_, out, _), waiting = self._memory.pop(number), self._waiting.pop(number)
             if not waiting.done():
                 waiting.set_result(out if is_decoded else None)
 
@@ -86,23 +88,26 @@ class _Queue:
         self._closing.detach()
 
 
-def _close(line: Line, jobs: dict[int, _Job]) -> None:
+def _close(line: Line, memory: dict[int, _Memory]) -> None:
     line.close()
-    jobs.clear()
+    memory.clear()
 
 
-_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue | None] = weakref.WeakKeyDictionary()
+_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Queue] | None] = weakref.WeakKeyDictionary()
+"""The queues of loops; None for those that are without."""
 
 
 def _queue_of(loop: asyncio.AbstractEventLoop) -> _Queue | None:
     """Return the queue of a loop, or None where there are no threads."""
-    try:
-        return _queues[loop]
-    except KeyError:
-        kernels = compiled.KERNELS
-        queue = None if kernels is None or not _start(kernels) else _open(loop, kernels)
-        _queues[loop] = queue
-        return queue
+    if loop in _queues:
+        known = _queues[loop]
+        queue = None if known is None else known()
+        if known is None or queue is not None:
+            return queue
+    kernels = compiled.KERNELS
+    queue = None if kernels is None or not _start(kernels) else _open(loop, kernels)
+    _queues[loop] = None if queue is None else weakref.ref(queue)
+    return queue
 
 
 def _open(loop: asyncio.AbstractEventLoop, kernels: Kernels) -> _Queue | None:
@@ -129,7 +134,8 @@ def _at_exit_stop(kernels: Kernels) -> None:
 
 
 def _forked() -> None:
-    for queue in _queues.values():
+    for known in _queues.values():
+        queue = None if known is None else known()
         if queue is not None:
             queue.forget()
     _queues.clear()

@@ -1,0 +1,266 @@
+"""Threads that decode for event loops: right results, errors, and nothing left behind, whatever becomes of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+import zarr
+from obspec_utils.registry import ObjectStoreRegistry
+from obstore.store import LocalStore
+
+from tests.segment_cases import encode
+from virtual_tiff import VirtualTIFF
+from virtual_tiff.codecs import compiled, direct, workers
+from virtual_tiff.codecs.compiled import Kernels, Recipe
+from virtual_tiff.errors import DecodeError
+
+pytestmark = pytest.mark.skipif(
+    compiled.KERNELS is None or os.name != "posix",
+    reason="there was no C compiler when this was installed, or no threads",
+)
+
+type Octets = npt.NDArray[np.uint8]
+
+SIZE = 1 << 16
+DEFLATE = Recipe(rows=1, row_bytes=SIZE, compression=8, predictor=1)
+
+
+def segment(seed: int) -> tuple[Octets, Octets]:
+    """A segment, encoded and decoded."""
+    decoded = np.random.default_rng(seed).integers(0, 40, SIZE, np.uint8)
+    return np.frombuffer(encode(decoded.tobytes(), 8), np.uint8), decoded
+
+
+async def decode_many(count: int) -> None:
+    cases = [segment(seed) for seed in range(count)]
+    for found, (_, decoded) in zip(
+        await asyncio.gather(*(workers.decode(encoded, DEFLATE) for encoded, _ in cases)), cases, strict=True
+    ):
+        assert found is not None
+        np.testing.assert_array_equal(found, decoded)
+
+
+def test_more_results_than_are_collected_at_once() -> None:
+    asyncio.run(decode_many(300))
+
+
+def test_loops_of_several_threads() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: asyncio.run(decode_many(40)), range(12)))
+
+
+def test_what_does_not_decode_is_left_to_others() -> None:
+    async def decode() -> list[Octets | None]:
+        whole, _ = segment(0)
+        return list(await asyncio.gather(*(workers.decode(whole[:end], DEFLATE) for end in (0, 9, whole.size))))
+
+    none, short, whole = asyncio.run(decode())
+    assert none is None
+    assert short is None
+    assert whole is not None
+
+
+def test_cancelled_waiting_does_no_harm() -> None:
+    async def run() -> None:
+        encoded, decoded = segment(1)
+        tasks = [asyncio.ensure_future(workers.decode(encoded, DEFLATE)) for _ in range(100)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in found[::2])
+        for one in found[1::2]:
+            np.testing.assert_array_equal(one, decoded)
+
+    asyncio.run(run())
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts what /proc lists")
+def test_loops_that_are_gone_leave_nothing_open() -> None:
+    """Also those that were closed while threads had work for them."""
+
+    async def leave() -> None:
+        encoded, _ = segment(2)
+        for _ in range(30):
+            asyncio.get_running_loop().create_task(workers.decode(encoded, DEFLATE))
+        await asyncio.sleep(0)
+
+    asyncio.run(decode_many(1))
+    gc.collect()
+    before = descriptors()
+    for _ in range(20):
+        asyncio.run(leave())
+        asyncio.run(decode_many(3))
+    gc.collect()
+    assert descriptors() <= before
+
+
+@pytest.mark.parametrize("fails", ["start", "open_line", "add_reader"])
+def test_where_there_are_no_threads_others_decode(fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> bool:
+        if fails == "add_reader":
+            raise NotImplementedError
+        if fails == "open_line":
+            raise OSError("no descriptor is left")
+        return False
+
+    async def read() -> npt.NDArray[Any]:
+        array = await zarr.api.asynchronous.open_array(
+            store=parsed(tmp_path), path="band_data", mode="r", zarr_format=3
+        )
+        assert await workers.decode(segment(3)[0], DEFLATE) is None
+        return np.asarray(await array.getitem(...))
+
+    pixels = write(tmp_path, "zlib", 2)
+    monkeypatch.setattr(asyncio.SelectorEventLoop if fails == "add_reader" else Kernels, fails, refuse)
+    np.testing.assert_array_equal(asyncio.run(read()), pixels)
+
+
+def write(folder: Path, compression: str, predictor: int, dtype: str = "u2") -> npt.NDArray[Any]:
+    pixels = np.random.default_rng(0).integers(0, 99, (512, 768)).astype(dtype)
+    path, options = folder / "a.tif", {"compression": compression, "predictor": predictor}
+    tifffile.imwrite(path, pixels, tile=(256, 256), **options)  # type: ignore[arg-type]
+    return pixels
+
+
+def parsed(folder: Path) -> Any:
+    return VirtualTIFF(ifd=0)((folder / "a.tif").as_uri(), ObjectStoreRegistry({"file://": LocalStore()}))
+
+
+@pytest.mark.parametrize(("predictor", "dtype"), [(1, "u1"), (1, "f4"), (2, "u1"), (2, "u2"), (2, "i4"), (3, "f4")])
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd"])
+def test_pixels_through_zarr(
+    compression: str, predictor: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them come from these threads, and a damaged one raises what it raises elsewhere."""
+    taken = []
+    submit = workers._Queue.submit
+
+    def counted(self: workers._Queue, encoded: Octets, how: Recipe) -> Any:
+        taken.append(how)
+        return submit(self, encoded, how)
+
+    monkeypatch.setattr(workers._Queue, "submit", counted)
+    pixels = write(tmp_path, compression, predictor, dtype)
+    array: Any = zarr.open_array(parsed(tmp_path), path="band_data", mode="r", zarr_format=3)
+    np.testing.assert_array_equal(array[...], pixels)
+    assert len(taken) == 6
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        (page,) = tiff.pages
+        offset, size = page.dataoffsets[4], page.databytecounts[4]
+    with (tmp_path / "a.tif").open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(size))
+    with pytest.raises((DecodeError, RuntimeError)):
+        array[...]
+    np.testing.assert_array_equal(array[:256], pixels[:256])
+
+
+@pytest.mark.parametrize(
+    ("size", "is_taken"),
+    [(workers._SHORT_BYTES, False), (workers._SHORT_BYTES + 1, True), (workers._LONG_BYTES, True),
+     (workers._LONG_BYTES + 1, False)],
+)  # fmt: skip
+def test_short_and_long_segments_are_for_others(size: int, is_taken: bool) -> None:
+    encoded = np.frombuffer(encode(bytes(size), 5), np.uint8)
+    found = asyncio.run(workers.decode(encoded, direct.recipe_of_stream(direct.LZW, size)))
+    assert (found is not None) == is_taken
+    assert asyncio.run(workers.decode(encoded, None)) is None
+
+
+def test_a_loop_asks_its_own_line() -> None:
+    """Results come in the thread that asked for them."""
+    found: dict[int, set[int]] = {}
+
+    async def ask(number: int) -> None:
+        encoded, _ = segment(number)
+        for _ in range(5):
+            assert await workers.decode(encoded, DEFLATE) is not None
+            found.setdefault(number, set()).add(threading.get_ident())
+
+    threads = [threading.Thread(target=lambda number=number: asyncio.run(ask(number))) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(idents) for _, idents in sorted(found.items())] == [1, 1, 1, 1]
+
+
+FRESH = """
+import asyncio, os, sys, threading
+import numpy as np
+from tests.test_codec_workers import DEFLATE, decode_many, segment
+from virtual_tiff.codecs import workers
+
+def check():
+    asyncio.run(decode_many(20))
+
+def check_at_exit():
+    encoded, decoded = segment(0)
+    found = asyncio.run(workers.decode(encoded, DEFLATE))
+    assert found is None or (found == decoded).all()  # the threads may be gone
+
+async def begin():
+    encoded, _ = segment(0)
+    for _ in range(200):
+        asyncio.get_running_loop().create_task(workers.decode(encoded, DEFLATE))
+    await asyncio.sleep(0)
+    {begun}
+
+{script}
+print("end")
+"""
+
+SCRIPTS = {
+    "the end of the script": ("pass", "asyncio.run(begin())"),
+    "sys.exit": ("sys.exit()", "print('end', flush=True); asyncio.run(begin())"),
+    "a loop in a daemon thread": (
+        "started.set(); await asyncio.sleep(60)",
+        """
+started = threading.Event()
+threading.Thread(target=lambda: asyncio.run(begin()), daemon=True).start()
+started.wait()
+""",
+    ),
+    "a fork": (
+        "child = os.fork()\n    if not child: os._exit(0)\n    assert os.waitpid(child, 0)[1] == 0",
+        """
+asyncio.run(begin())
+child = os.fork()
+if not child:
+    check()
+    print("end", flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+check()
+""",
+    ),
+    "at exit": ("pass", "import atexit; atexit.register(check_at_exit); asyncio.run(begin())"),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_processes_end_and_fork_while_threads_have_work(name: str) -> None:
+    begun, script = SCRIPTS[name]
+    code = FRESH.format(begun=begun, script=script)
+    run = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", code]
+    done = subprocess.run(
+        run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent.parent
+    )
+    assert (done.returncode, done.stderr, done.stdout.count("end")) == (0, "", 2 if name == "a fork" else 1)
