@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.segment_cases import encode
-from virtual_tiff.codecs import compiled, direct
+from virtual_tiff.codecs import compiled, direct, workers
 from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.segment import decode_segment
@@ -192,10 +193,19 @@ def test_libraries_that_hide_their_functions_are_left_alone(monkeypatch: pytest.
     config = SegmentConfig(compression=8, columns=8, rows=8)
     how = direct.recipe(config)
     assert how is not None
-    assert direct.kernels_for(how) is None
     encoded = np.frombuffer(encode(bytes(range(64)), 8), np.uint8)
+    assert direct.kernels_for(how, encoded) is None
     assert direct.decode(encoded, how) is None
     assert compiled.KERNELS is not None
     assert not compiled.KERNELS.segment(how, encoded, np.empty(64, np.uint8))
     assert decode_segment(encoded, config).tobytes() == bytes(range(64))
-    assert direct.kernels_for(Recipe(rows=1, row_bytes=9, compression=direct.LZW, predictor=1)) is compiled.KERNELS
+    assert direct.kernels_for(Recipe(compression=direct.LZW), encoded) is compiled.KERNELS
+
+
+@pytest.mark.parametrize("encoded", [np.zeros(0, np.uint8), np.zeros((40, 2), np.uint8)[:, 0]])
+def test_bytes_that_are_none_or_apart_are_left_to_others(encoded: Octets) -> None:
+    how = direct.recipe_of_stream(direct.DEFLATE, 1 << 16)
+    assert direct.decode(encoded, how) is None
+    assert asyncio.run(workers.decode(encoded, how)) is None
+    with pytest.raises(DecodeError):
+        decode_segment(encoded, SegmentConfig(compression=8, columns=256, rows=256))

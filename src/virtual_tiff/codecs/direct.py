@@ -72,7 +72,7 @@ def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
     Parameters
     ----------
     encoded
-        Its bytes, contiguous.
+        Its bytes.
     how
         How they are encoded, or None when the kernels do not know that.
 
@@ -83,17 +83,19 @@ def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
     """
     if how is None:
         return None
-    kernels = kernels_for(how)
+    kernels = kernels_for(how, encoded)
     if kernels is None:
         return None
     out = np.empty(how.rows * how.row_bytes, np.uint8)
     return out if kernels.segment(how, encoded, out) else None
 
 
-def kernels_for(how: Recipe) -> Kernels | None:
-    """Return the kernels, if there are any in this process that decode such segments."""
+def kernels_for(how: Recipe, encoded: Octets) -> Kernels | None:
+    """Return the kernels, if there are any in this process for such segments, and for bytes as these."""
     kernels = compiled.KERNELS
-    return kernels if kernels is not None and how.compression in _decompressed_by(kernels) else None
+    if kernels is None or not encoded.size or not encoded.flags.c_contiguous:
+        return None
+    return kernels if how.compression in _decompressed_by(kernels) else None
 
 
 @cache

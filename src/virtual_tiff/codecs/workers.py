@@ -37,7 +37,7 @@ async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
     Parameters
     ----------
     encoded
-        Its bytes, contiguous.
+        Its bytes.
     how
         How they are encoded, or None when the kernels do not know that.
 
@@ -46,7 +46,9 @@ async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
     numpy.ndarray
         The bytes of a full segment; None when it is left to others.
     """
-    if how is None or not _SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES or direct.kernels_for(how) is None:
+    if how is None or not _SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES:
+        return None
+    if direct.kernels_for(how, encoded) is None:
         return None
     queue = _queue_of(asyncio.get_running_loop())
     waiting = None if queue is None else queue.submit(encoded, how)
