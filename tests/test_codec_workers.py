@@ -111,13 +111,16 @@ def test_loops_that_are_gone_leave_nothing_open() -> None:
     assert descriptors() <= before
 
 
-@pytest.mark.parametrize("fails", ["start", "open_line", "add_reader"])
-def test_where_there_are_no_threads_others_decode(fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fails", "error"),
+    [("start", None), ("open_line", OSError), ("add_reader", NotImplementedError), ("add_reader", OSError)],
+)
+def test_where_there_are_no_threads_others_decode(
+    fails: str, error: type[Exception] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any) -> bool:
-        if fails == "add_reader":
-            raise NotImplementedError
-        if fails == "open_line":
-            raise OSError("no descriptor is left")
+        if error is not None:
+            raise error
         return False
 
     async def read() -> npt.NDArray[Any]:

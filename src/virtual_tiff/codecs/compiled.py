@@ -21,7 +21,7 @@ type Octets = npt.NDArray[np.uint8]
 LIBRARY: Final = Path(__file__).with_name("_kernels.so")
 """Where the build puts the kernels, under this name on every system."""
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the parameters of the compiled functions; a library of another version is left alone."""
 
 _PROMPT_BYTES: Final = 1 << 18

@@ -119,7 +119,7 @@ def _open(loop: asyncio.AbstractEventLoop, kernels: Kernels) -> _Queue | None:
         return None
     try:
         return _Queue(loop, line)
-    except NotImplementedError:  # a loop that cannot wait for descriptors
+    except (NotImplementedError, OSError):  # a loop that cannot wait for descriptors, or for no more
         line.close()
         return None
 
