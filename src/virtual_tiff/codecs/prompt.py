@@ -26,10 +26,9 @@ class PromptCodec(BytesBytesCodec):
     def _effort(self, chunk_spec: ArraySpec) -> tuple[int, int]:
         """Return how many bytes a chunk decodes to, and up to how many it is not worth a thread."""
 
+    @abstractmethod
     def _recipe(self, chunk_spec: ArraySpec) -> Recipe | None:
         """Return how the kernels decode a chunk, or None when they do not."""
-        del chunk_spec
-        return None
 
     async def decode(self, chunks_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]) -> Iterable[Buffer | None]:
         """Decode chunks; zarr's default pipeline passes one at a time, for which a task would be a waste."""
