@@ -27,8 +27,8 @@ type _Memory = tuple[Octets, Octets, Recipe]
 _SHORT_BYTES: Final = 1 << 14
 """Decoded bytes up to which decoding takes no longer than handing it over."""
 
-_LONG_BYTES: Final = 1 << 19
-"""Decoded bytes from which threads of Python are as good; there are more of them."""
+_LONG_BYTES: Final = 1 << 18
+"""Decoded bytes beyond which threads of Python are as good; there are more of them."""
 
 
 async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
