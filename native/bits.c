@@ -72,32 +72,17 @@ UNPACK_EIGHTS(signed_eight)
 
 /* All others, one after the other. */
 
-static inline uint64_t eight_bytes(const uint8_t *from)
-{
-    uint64_t bytes;
-    memcpy(&bytes, from, sizeof bytes);
-    return __builtin_bswap64(bytes);
-}
-
-/* The same where the memory ends earlier. */
-static uint64_t last_bytes(const uint8_t *from, const uint8_t *end)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < 8 && from + i < end; i++) bytes |= (uint64_t)from[i] << (56 - 8 * i);
-    return bytes;
-}
-
 #define NONE(row, end, out, count, bits) 0
 #define UNPACK(name, T, SIGN, EIGHTS)                                                                                  \
     static void name(const uint8_t *row, const uint8_t *end, uint8_t *out, size_t count, size_t bits)                  \
     {                                                                                                                  \
         size_t at = EIGHTS(row, end, out, count, bits), bit = at * bits;                                               \
         for (; at < count && (size_t)(end - row) >= bit / 8 + 8; at++, bit += bits) {                                  \
-            T sample = (T)((SIGN)(eight_bytes(row + bit / 8) << bit % 8) >> (64 - bits));                              \
+            T sample = (T)((SIGN)(eight_bytes(row + bit / 8, 8) << bit % 8) >> (64 - bits));                           \
             memcpy(out + at * sizeof(T), &sample, sizeof(T));                                                          \
         }                                                                                                              \
         for (; at < count; at++, bit += bits) {                                                                        \
-            T sample = (T)((SIGN)(last_bytes(row + bit / 8, end) << bit % 8) >> (64 - bits));                          \
+            T sample = (T)((SIGN)(eight_bytes(row + bit / 8, (size_t)(end - row) - bit / 8) << bit % 8) >> (64 - bits));\
             memcpy(out + at * sizeof(T), &sample, sizeof(T));                                                          \
         }                                                                                                              \
     }

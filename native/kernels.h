@@ -19,6 +19,17 @@
 
 typedef uint8_t vector __attribute__((vector_size(16)));
 
+/* The next bits of a stream, the first one in front; zeros behind its end. */
+static inline uint64_t eight_bytes(const uint8_t *from, size_t left)
+{
+    uint64_t bytes = 0;
+    if (__builtin_expect(left >= 8, 1))
+        memcpy(&bytes, from, 8);
+    else
+        for (size_t i = 0; i < left; i++) bytes |= (uint64_t)from[i] << 8 * i;
+    return __builtin_bswap64(bytes);
+}
+
 EXPORT int virtual_tiff_kernels(void);
 EXPORT int virtual_tiff_horizontal(uint8_t *rows, size_t count, size_t row_bytes, size_t width, size_t distance, int big);
 EXPORT int virtual_tiff_floating_point(

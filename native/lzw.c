@@ -11,16 +11,6 @@ typedef struct {
     uint8_t bytes[CLEAR + STEP];
 } strings;
 
-static inline uint64_t eight_bytes(const uint8_t *from, size_t left)
-{
-    uint64_t bytes = 0;
-    if (__builtin_expect(left >= 8, 1))
-        memcpy(&bytes, from, 8);
-    else
-        for (size_t i = 0; i < left; i++) bytes |= (uint64_t)from[i] << 8 * i;
-    return __builtin_bswap64(bytes);
-}
-
 /* Copy a string, in whole steps where there is room for what they write too much. */
 static inline void repeat(uint8_t *to, const uint8_t *from, size_t length, size_t room)
 {

@@ -32,20 +32,7 @@ _LONG_BYTES: Final = 1 << 18
 
 
 async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
-    """Decode a segment, where these threads do so sooner than others.
-
-    Parameters
-    ----------
-    encoded
-        Its bytes.
-    how
-        How they are encoded, or None when the kernels do not know that.
-
-    Returns
-    -------
-    numpy.ndarray
-        The bytes of a full segment; None when it is left to others.
-    """
+    """Return what :func:`~virtual_tiff.codecs.direct.decode` returns, where these threads get it sooner, else None."""
     if how is None or not _SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES:
         return None
     if direct.kernels_for(how, encoded) is None:
