@@ -41,7 +41,10 @@ EXPORT int virtual_tiff_bits(const uint8_t *packed, uint8_t *out, size_t rows, s
 typedef struct {
     size_t rows, row_bytes;
     size_t width, distance; /* of the predictor, in bytes */
+    const uint8_t *tables; /* of JPEG, what its streams lack */
+    size_t tables_size;
     uint32_t compression, predictor, big;
+    uint32_t samples, is_ycbcr; /* of JPEG */
 } recipe;
 
 /* A line of jobs, whose results somebody waits for. */
@@ -49,7 +52,9 @@ typedef struct line line;
 
 void tools_forked(void);
 int lzw(const uint8_t *encoded, size_t size, uint8_t *out, size_t expected);
-EXPORT void virtual_tiff_libraries(void *const functions[4]);
+int use_jpeg(void *const functions[8]);
+int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
+EXPORT int virtual_tiff_libraries(void *const functions[12]);
 EXPORT int virtual_tiff_segment(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
 
 EXPORT int virtual_tiff_start(size_t threads);
@@ -59,6 +64,7 @@ EXPORT line *virtual_tiff_open(void);
 EXPORT int virtual_tiff_signal(const line *of);
 EXPORT int virtual_tiff_submit(
     line *on, uint64_t number, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
+EXPORT int virtual_tiff_help(line *of, size_t spared, uint64_t *number, int *decoded);
 EXPORT size_t virtual_tiff_collect(line *from, uint64_t *numbers, int *decoded, size_t most);
 EXPORT void virtual_tiff_close(line *closed);
 

@@ -54,7 +54,7 @@ static inline __attribute__((always_inline)) void store(uint8_t *to, vector v)
 /* The version of the parameters of all kernels, or 0 on a processor that cannot run them. */
 EXPORT int virtual_tiff_kernels(void)
 {
-    return USABLE ? 3 : 0;
+    return USABLE ? 4 : 0;
 }
 
 /* Replace each sample of `width` bytes by the sum of itself and those that lie a multiple of `distance` bytes before it

@@ -1,4 +1,4 @@
-/* Decode a segment in one call: decompress it, and undo its predictor.
+/* Decode a segment in one call: a picture of JPEG, or a stream, whose predictor is undone.
  *
  * `virtual_tiff.codecs.direct` says which segments these are. Whatever is unusual about one is left to the decoders of
  * Python, which know what to make of it. */
@@ -7,10 +7,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { LZW = 5, DEFLATE = 8, ZSTD = 50000, HORIZONTAL = 2, FLOATING_POINT = 3 };
+enum { LZW = 5, JPEG = 7, DEFLATE = 8, ZSTD = 50000, HORIZONTAL = 2, FLOATING_POINT = 3 };
 static const size_t MOST_SCRATCH = 1 << 24;
 
-/* Of libdeflate and of libzstd, which the process has loaded; NULL when it has not. */
+/* Of libdeflate and of libzstd, which the process has loaded; NULL when it has not. Of libjpeg `jpeg.c` knows. */
 static struct {
     void *(*new_inflater)(void);
     int (*inflate)(void *inflater, const void *encoded, size_t size, void *out, size_t most, size_t *written);
@@ -53,9 +53,11 @@ void tools_forked(void)
     idle_tools = NULL;
 }
 
-EXPORT void virtual_tiff_libraries(void *const functions[4])
+/* Decompress by these functions, NULL where there is no library; return whether JPEG is decoded by those of libjpeg. */
+EXPORT int virtual_tiff_libraries(void *const functions[12])
 {
     memcpy(&library, functions, sizeof library);
+    return use_jpeg(functions + sizeof library / sizeof *functions);
 }
 
 static int decompress(tools *with, uint32_t compression, const uint8_t *encoded, size_t size, uint8_t *out, size_t expected)
@@ -106,6 +108,7 @@ static int decode(tools *with, const recipe *how, const uint8_t *encoded, size_t
 /* Return whether the segment is decoded, to rows * row_bytes bytes; if not, what is in `out` means nothing. */
 EXPORT int virtual_tiff_segment(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
 {
+    if (how->compression == JPEG) return jpeg(how, encoded, size, out);
     tools *with = take_tools();
     if (!with) return 0;
     int decoded = decode(with, how, encoded, size, out);

@@ -2,14 +2,21 @@
  *
  * What a job reads and writes must stay where it is until the job is collected, or its line closed. */
 
+#define _GNU_SOURCE /* for processors by number */
 #include "kernels.h"
 #ifndef _WIN32
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#include <sys/eventfd.h>
+#endif
 
 typedef struct job {
     struct job *next;
@@ -19,7 +26,7 @@ typedef struct job {
     uint8_t *out;
     size_t size;
     uint64_t number;
-    int decoded;
+    int decoded, processor; /* whether it is; the one of who waits for it */
 } job;
 
 struct line {
@@ -31,13 +38,108 @@ struct line {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER, progress = PTHREAD_COND_INITIALIZER;
 static job *first, **last = &first;
+static atomic_size_t queued;
 static size_t running, sleeping;
-static int stopped;
+static int stopped, is_watched;
 
-/* Let the loop know; the pipe is never full, as it holds a byte only while there is something to collect. */
+/* For so long one thread watches for further jobs before it sleeps: to wake it up costs the loop as much as a segment. */
+static const long WATCH_NANOSECONDS = 50000;
+
+/* Let the loop know; the pipe is never full, as it holds a number only while there is something to collect. */
 static void signal_line(const line *to)
 {
-    while (write(to->write_end, "", 1) < 0 && errno == EINTR) continue;
+    const uint64_t one = 1;
+    while (write(to->write_end, &one, sizeof one) < 0 && errno == EINTR) continue;
+}
+
+/* Make the ends of a pipe, or of what Linux has for it: who is woken through a pipe is put on the processor of the one
+ * that wakes, and both would take turns there. */
+static int make_ends(int ends[2])
+{
+#ifdef __linux__
+    ends[0] = ends[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return ends[0] < 0;
+#else
+    if (pipe(ends)) return 1;
+    for (int i = 0; i < 2; i++) {
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+        fcntl(ends[i], F_SETFL, O_NONBLOCK);
+    }
+    return 0;
+#endif
+}
+
+#ifdef __linux__
+static cpu_set_t allowed;
+
+static int here(void)
+{
+    return sched_getcpu();
+}
+
+static void remember_processors(void)
+{
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) CPU_ZERO(&allowed);
+}
+
+/* Leave a processor to the loop. A virtual one that is idle counts as taken by other machines, so that Linux wakes threads
+ * where the loop runs, and lets them take turns. */
+static void leave(int processor)
+{
+    cpu_set_t others = allowed;
+    if (processor < 0 || processor != here() || processor >= CPU_SETSIZE) return;
+    CPU_CLR(processor, &others);
+    if (CPU_COUNT(&others)) sched_setaffinity(0, sizeof others, &others);
+}
+#else
+static int here(void)
+{
+    return -1;
+}
+
+static void remember_processors(void) {}
+
+static void leave(int processor)
+{
+    (void)processor;
+}
+#endif
+
+static long nanoseconds_since(const struct timespec *start)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (now.tv_sec - start->tv_sec) * 1000000000L + now.tv_nsec - start->tv_nsec;
+}
+
+/* Return when there may be a job, or when it is time to sleep. */
+static void watch(void)
+{
+    struct timespec start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (unsigned looks = 1; !atomic_load_explicit(&queued, memory_order_relaxed); looks++) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+        if (looks % 32 == 0 && nanoseconds_since(&start) > WATCH_NANOSECONDS) return;
+    }
+}
+
+/* Take a job out of the queue, which the caller has locked. */
+static job *take(job **at)
+{
+    job *taken = *at;
+    *at = taken->next;
+    if (!taken->next) last = at;
+    queued--;
+    return taken;
+}
+
+static void run(job *taken)
+{
+    taken->decoded = virtual_tiff_segment(taken->how, taken->encoded, taken->size, taken->out);
 }
 
 static void *decode_jobs(void *unused)
@@ -45,17 +147,23 @@ static void *decode_jobs(void *unused)
     (void)unused;
     pthread_mutex_lock(&lock);
     for (;;) {
+        if (!first && !stopped && !is_watched) {
+            is_watched = 1;
+            pthread_mutex_unlock(&lock);
+            watch();
+            pthread_mutex_lock(&lock);
+            is_watched = 0;
+        }
         while (!first && !stopped) {
             sleeping++;
             pthread_cond_wait(&work, &lock);
             sleeping--;
         }
         if (!first) break;
-        job *mine = first;
-        first = mine->next;
-        if (!first) last = &first;
+        job *mine = take(&first);
         pthread_mutex_unlock(&lock);
-        mine->decoded = virtual_tiff_segment(mine->how, mine->encoded, mine->size, mine->out);
+        leave(mine->processor);
+        run(mine);
         pthread_mutex_lock(&lock);
         line *on = mine->on;
         if (!on->done) signal_line(on);
@@ -79,6 +187,7 @@ EXPORT int virtual_tiff_start(size_t threads)
     pthread_attr_setdetachstate(&apart, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_mutex_lock(&lock);
+    if (!running) remember_processors();
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for Python's threads */
     for (pthread_t thread; !stopped && running < threads; running++)
         if (pthread_create(&thread, &apart, decode_jobs, NULL)) break;
@@ -105,7 +214,9 @@ EXPORT void virtual_tiff_forked(void)
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     work = progress = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     first = NULL, last = &first;
+    queued = 0;
     running = sleeping = 0;
+    is_watched = 0;
     tools_forked();
 }
 
@@ -113,13 +224,9 @@ EXPORT line *virtual_tiff_open(void)
 {
     int ends[2];
     line *opened = calloc(1, sizeof *opened);
-    if (!opened || pipe(ends)) {
+    if (!opened || make_ends(ends)) {
         free(opened);
         return NULL;
-    }
-    for (int i = 0; i < 2; i++) {
-        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-        fcntl(ends[i], F_SETFL, O_NONBLOCK);
     }
     opened->read_end = ends[0], opened->write_end = ends[1];
     return opened;
@@ -137,24 +244,46 @@ EXPORT int virtual_tiff_submit(
 {
     job *added = malloc(sizeof *added);
     if (!added) return 0;
-    *added = (job){.on = on, .how = how, .encoded = encoded, .out = out, .size = size, .number = number};
+    *added = (job){.on = on, .how = how, .encoded = encoded, .out = out, .size = size, .number = number,
+                   .processor = here()};
     pthread_mutex_lock(&lock);
     int accepted = running && !stopped;
     if (accepted) {
         *last = added;
         last = &added->next;
         on->pending++;
-        if (sleeping) pthread_cond_signal(&work);
+        queued++;
+        if (sleeping && queued > (size_t)is_watched) pthread_cond_signal(&work);
     }
     pthread_mutex_unlock(&lock);
     if (!accepted) free(added);
     return accepted;
 }
 
+/* Decode one of a line's jobs here, if more than so many wait for a thread; return whether there was one. */
+EXPORT int virtual_tiff_help(line *of, size_t spared, uint64_t *number, int *decoded)
+{
+    job *mine = NULL;
+    pthread_mutex_lock(&lock);
+    if (queued > spared)
+        for (job **at = &first; *at && !mine; at = &(*at)->next)
+            if ((*at)->on == of) {
+                mine = take(at);
+                of->pending--;
+                break;
+            }
+    pthread_mutex_unlock(&lock);
+    if (!mine) return 0;
+    run(mine);
+    *number = mine->number, *decoded = mine->decoded;
+    free(mine);
+    return 1;
+}
+
 /* Return the numbers of at most so many jobs that are done, and whether they are decoded. */
 EXPORT size_t virtual_tiff_collect(line *from, uint64_t *numbers, int *decoded, size_t most)
 {
-    char signals[16];
+    uint64_t signals[2];
     size_t count = 0;
     pthread_mutex_lock(&lock);
     job *done = from->done, *rest = done;
@@ -176,16 +305,15 @@ EXPORT void virtual_tiff_close(line *closed)
 {
     pthread_mutex_lock(&lock);
     for (job **at = &first; *at;) {
-        job *queued = *at;
-        if (queued->on != closed) {
-            at = &queued->next;
+        job *dropped = *at;
+        if (dropped->on != closed) {
+            at = &dropped->next;
             continue;
         }
-        *at = queued->next;
+        take(at);
         closed->pending--;
-        free(queued);
+        free(dropped);
     }
-    for (last = &first; *last; last = &(*last)->next) continue;
     while (closed->pending) pthread_cond_wait(&progress, &lock);
     pthread_mutex_unlock(&lock);
     for (job *done = closed->done; done;) {
@@ -194,7 +322,7 @@ EXPORT void virtual_tiff_close(line *closed)
         done = next;
     }
     close(closed->read_end);
-    close(closed->write_end);
+    if (closed->write_end != closed->read_end) close(closed->write_end);
     free(closed);
 }
 #endif

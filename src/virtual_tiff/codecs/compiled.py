@@ -21,8 +21,11 @@ type Octets = npt.NDArray[np.uint8]
 LIBRARY: Final = Path(__file__).with_name("_kernels.so")
 """Where the build puts the kernels, under this name on every system."""
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of the parameters of the compiled functions; a library of another version is left alone."""
+
+_FUNCTIONS: Final = 12
+"""Of other libraries that the kernels use."""
 
 _PROMPT_BYTES: Final = 1 << 18
 """Up to here other threads may wait: handing Python's lock over would take longer."""
@@ -32,12 +35,16 @@ class Recipe(ctypes.Structure):
     """How the segments of an array are decoded by one call; the order and the types of the fields are those in C.
 
     ``rows`` and ``row_bytes`` are those of a full segment; ``width`` and ``distance`` the bytes of a sample, and
-    between a sample and the one that it is a difference to; ``compression`` is 5, 8 or 50000, ``predictor`` 1, 2 or 3.
+    between a sample and the one that it is a difference to; ``compression`` is 5, 7, 8 or 50000, ``predictor`` 1, 2 or
+    3. Of JPEG, ``tables`` are the bytes of the tag, ``samples`` those of a pixel, and ``is_ycbcr`` whether it is that
+    which becomes RGB.
     """
 
     _fields_ = (
         *((name, ctypes.c_size_t) for name in ("rows", "row_bytes", "width", "distance")),
-        *((name, ctypes.c_uint32) for name in ("compression", "predictor", "big")),
+        ("tables", ctypes.c_char_p),
+        ("tables_size", ctypes.c_size_t),
+        *((name, ctypes.c_uint32) for name in ("compression", "predictor", "big", "samples", "is_ycbcr")),
     )
 
 
@@ -133,16 +140,21 @@ class Kernels:
         sizes = *packed.shape, out.shape[1], depth, out.itemsize
         return bool(library.virtual_tiff_bits(_address_to_read(packed), _address(out), *sizes, signed))
 
-    def use(self, functions: Sequence[int | None]) -> None:
+    def use(self, functions: Sequence[int | None]) -> bool:
         """Decompress by functions of other libraries.
 
         Parameters
         ----------
         functions
-            Addresses of libdeflate's and libzstd's functions that make and use a decompressor; None for those of a
-            library that the process lacks.
+            Addresses of libdeflate's and libzstd's functions that make and use a decompressor, and of libjpeg's; None
+            for those of a library that the process lacks.
+
+        Returns
+        -------
+        bool
+            Whether JPEG is decoded: by a libjpeg whose structures are those that the kernels know.
         """
-        self._apart.virtual_tiff_libraries((ctypes.c_void_p * 4)(*functions))
+        return bool(self._apart.virtual_tiff_libraries((ctypes.c_void_p * _FUNCTIONS)(*functions)))
 
     def segment(self, recipe: Recipe, encoded: Octets, out: Octets) -> bool:
         """Decode a segment.
@@ -214,6 +226,27 @@ class Line:
         read = _address_to_read(encoded), encoded.size
         return bool(self._prompt.virtual_tiff_submit(self._line, number, recipe, *read, _address(out)))
 
+    def help(self, spared: int, size: int) -> tuple[int, bool] | None:
+        """Decode one of the jobs here, unless they are few.
+
+        Parameters
+        ----------
+        spared
+            How many are left to the threads.
+        size
+            About how many bytes a job decodes to.
+
+        Returns
+        -------
+        tuple or None
+            The number of the job, which is not collected any more, and whether it is decoded.
+        """
+        library = self._prompt if size <= _PROMPT_BYTES else self._apart
+        number, decoded = ctypes.c_uint64(), ctypes.c_int()
+        if not library.virtual_tiff_help(self._line, spared, ctypes.byref(number), ctypes.byref(decoded)):
+            return None
+        return number.value, bool(decoded.value)
+
     def collect(self) -> list[tuple[int, bool]]:
         """Return the numbers of some jobs that are done, and whether they are decoded."""
         count = self._prompt.virtual_tiff_collect(self._line, self._numbers, self._decoded, self._MOST)
@@ -248,6 +281,7 @@ def _declare(library: ctypes.CDLL) -> None:
         library.virtual_tiff_submit.argtypes = [ctypes.c_void_p, ctypes.c_uint64, *segment]
         library.virtual_tiff_collect.argtypes = [*[ctypes.c_void_p] * 3, ctypes.c_size_t]
         library.virtual_tiff_collect.restype = ctypes.c_size_t
+        library.virtual_tiff_help.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_void_p] * 2]
         library.virtual_tiff_signal.argtypes = library.virtual_tiff_close.argtypes = [ctypes.c_void_p]
 
 

@@ -22,6 +22,8 @@ from virtual_tiff.errors import DecodeError
 
 CODEC_NAME: Final = "virtual_tiff.segment"
 
+_END_OF_IMAGE: Final = b"\xff\xd9"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentConfig:
@@ -107,6 +109,11 @@ class SegmentConfig:
     def block(self) -> tuple[int, int]:
         """Columns and rows of pixels that are packed together: those of a chroma sample, else (1, 1)."""
         return self.subsampling if self.subsampling is not None else (1, 1)
+
+    @cached_property
+    def has_whole_tables(self) -> bool:
+        """Whether the JPEG tables are a stream of their own, or there are none: else segments continue them."""
+        return not self.jpeg_tables or self.jpeg_tables.endswith(_END_OF_IMAGE)
 
     @cached_property
     def row_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Segments that one compiled call decodes: byte streams whose samples are whole, with any predictor.
+"""Segments that one compiled call decodes: byte streams whose samples are whole, with any predictor, and plain JPEG.
 
 Decompressors are those that imagecodecs brings, called without it. What is unusual about a segment, damage above all,
 is left to :mod:`~virtual_tiff.codecs.segment`, which knows what to make of it.
@@ -21,11 +21,15 @@ from virtual_tiff.codecs.config import SegmentConfig
 type Octets = npt.NDArray[np.uint8]
 
 LZW: Final = 5
+JPEG: Final = 7
 DEFLATE: Final = 8
 ZSTD: Final = 50000
 
 _COMPRESSIONS: Final = {LZW: LZW, DEFLATE: DEFLATE, 32946: DEFLATE, ZSTD: ZSTD}
 """Compression -> what the kernels call it."""
+
+_YCBCR: Final = 6
+"""Of the tag PhotometricInterpretation."""
 
 _MOST_BYTES: Final = 1 << 40
 """Of a segment; numbers of the kernels have 64 bits."""
@@ -33,13 +37,46 @@ _MOST_BYTES: Final = 1 << 40
 _LIBRARIES: Final = {
     "imagecodecs._deflate": ("libdeflate_alloc_decompressor", "libdeflate_zlib_decompress"),
     "imagecodecs._zstd": ("ZSTD_createDCtx", "ZSTD_decompressDCtx"),
+    "imagecodecs._jpeg8": (
+        "jpeg_std_error",
+        "jpeg_CreateDecompress",
+        "jpeg_mem_src",
+        "jpeg_read_header",
+        "jpeg_start_decompress",
+        "jpeg_read_scanlines",
+        "jpeg_finish_decompress",
+        "jpeg_destroy_decompress",
+    ),
 }
-"""Module that is linked to a library -> the functions that make and use its decompressor."""
+"""Module that is linked to a library -> the functions that make and use its decompressor, as the kernels order them."""
 
 
 @lru_cache(maxsize=1024)
 def recipe(config: SegmentConfig) -> Recipe | None:
     """Return how the kernels decode such segments, or None when they do not."""
+    return _recipe_of_jpeg(config) if config.compression == JPEG else _recipe_of_samples(config)
+
+
+def _recipe_of_jpeg(config: SegmentConfig) -> Recipe | None:
+    """Return a recipe for pictures of 8 bits that become grey or RGB, with tables that are whole."""
+    tables, is_subsampled_plane = config.jpeg_tables or b"", config.samples == 1 and config.is_subsampled
+    if config.samples not in (1, 3) or {*config.bits_per_sample} != {8} or config.dtype != np.uint8:
+        return None
+    if config.color is not None or is_subsampled_plane or not config.has_whole_tables or config.out_bytes > _MOST_BYTES:
+        return None
+    return Recipe(
+        rows=config.rows,
+        row_bytes=config.sample_row_bytes,
+        compression=JPEG,
+        tables=tables,
+        tables_size=len(tables),
+        samples=config.samples,
+        is_ycbcr=config.photometric == _YCBCR,
+    )
+
+
+def _recipe_of_samples(config: SegmentConfig) -> Recipe | None:
+    """Return a recipe for streams of samples that are whole bytes."""
     compression = _COMPRESSIONS.get(config.compression)
     predicted = config.predictor != 1
     if compression is None or config.fill_order != 1 or config.color is not None or not predictor.allows(config):
@@ -101,16 +138,16 @@ def kernels_for(how: Recipe, encoded: Octets) -> Kernels | None:
 @cache
 def _decompressed_by(kernels: Kernels) -> frozenset[int]:
     """Return the compressions that kernels decompress with what imagecodecs is linked to."""
-    deflate, zstd = (_functions(module, names) for module, names in _LIBRARIES.items())
-    kernels.use((*(deflate or (None,) * 2), *(zstd or (None,) * 2)))
-    found = {LZW: True, DEFLATE: deflate is not None, ZSTD: zstd is not None}
+    deflate, zstd, jpeg = (_functions(module, names) for module, names in _LIBRARIES.items())
+    knows_jpeg = kernels.use((*deflate, *zstd, *jpeg))
+    found = {LZW: True, DEFLATE: None not in deflate, ZSTD: None not in zstd, JPEG: knows_jpeg}
     return frozenset(compression for compression, is_there in found.items() if is_there)
 
 
-def _functions(module: str, names: tuple[str, ...]) -> tuple[int | None, ...] | None:
-    """Return the addresses of functions of the library that a module is linked to, or None when they are hidden."""
+def _functions(module: str, names: tuple[str, ...]) -> tuple[int | None, ...]:
+    """Return the addresses of functions of the library that a module is linked to; None for each when one is hidden."""
     try:
         library = ctypes.PyDLL(str(import_module(module).__file__))
         return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names)
     except (AttributeError, ImportError, OSError):
-        return None
+        return (None,) * len(names)

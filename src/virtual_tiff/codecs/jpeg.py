@@ -142,7 +142,7 @@ def _stream(segment: Buffer, config: SegmentConfig) -> tuple[Buffer, bytes | Non
     segment is what lies between two restart markers.
     """
     tables = config.jpeg_tables
-    if not tables or tables.endswith(_EOI) or bytes(memoryview(segment).cast("B")[:2]) in (_SOI, b""):
+    if not tables or config.has_whole_tables or bytes(memoryview(segment).cast("B")[:2]) in (_SOI, b""):
         return segment, tables
     return b"".join((tables, segment, _EOI)), None
 

@@ -27,8 +27,12 @@ type _Memory = tuple[Octets, Octets, Recipe]
 _SHORT_BYTES: Final = 1 << 14
 """Decoded bytes up to which decoding takes no longer than handing it over."""
 
-_LONG_BYTES: Final = 1 << 18
+_LONG_BYTES: Final = 1 << 20
 """Decoded bytes beyond which threads of Python are as good; there are more of them."""
+
+
+_SPARED: Final = max(1, PROCESSORS - 1) + int(os.environ.get("SPARED","2"))
+"""Jobs in the queue that the loop leaves to the threads."""
 
 
 async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
@@ -47,6 +51,7 @@ class _Queue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._line, self._numbers = line, count()
+        self._loop, self._is_helping = weakref.ref(loop), False
         self._waiting: dict[int, asyncio.Future[Octets | None]] = {}
         self._memory: dict[int, _Memory] = {}
         """What jobs read and write, which must not go before they are done."""
@@ -62,15 +67,32 @@ class _Queue:
         # before any thread knows of it: an interrupt may come between
         self._memory[number], self._waiting[number] = (encoded, out, how), waiting
         if self._line.submit(number, how, encoded, out):
+            if not self._is_helping:
+                self._is_helping = True
+                waiting.get_loop().call_soon(self._help, out.size)
             return waiting
         del self._memory[number], self._waiting[number]
         return None
 
+    def _help(self, size: int) -> None:
+        """Decode a segment in the loop, and again in its next turn, while more wait than threads take up meanwhile."""
+        done = self._line.help(_SPARED, size)
+        if done is None:
+            self._is_helping = False
+            return
+        loop = self._loop()
+        assert loop is not None
+        loop.call_soon(self._help, size)
+        self._deliver(*done)
+
     def _collect(self) -> None:
         for number, is_decoded in self._line.collect():
-            (_, out, _), waiting = self._memory.pop(number), self._waiting.pop(number)
-            if not waiting.done():
-                waiting.set_result(out if is_decoded else None)
+            self._deliver(number, is_decoded)
+
+    def _deliver(self, number: int, is_decoded: bool) -> None:
+        (_, out, _), waiting = self._memory.pop(number), self._waiting.pop(number)
+        if not waiting.done():
+            waiting.set_result(out if is_decoded else None)
 
     def forget(self) -> None:
         """Leave the line alone, which is the parent's."""
