@@ -12,11 +12,14 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+import pytest
 import tifffile
 from rasterio.io import MemoryFile
 
+from virtual_tiff.codecs import compiled
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.segment import decode_segment
+from virtual_tiff.errors import DecodeError
 
 
 def config_of(page: tifffile.TiffPage, **changes: Any) -> SegmentConfig:
@@ -144,3 +147,17 @@ def ask_us(encoded: bytes, config: SegmentConfig) -> npt.NDArray[Any]:
     """Let our codec decode a segment; the samples have the shape (row, column, sample)."""
     decoded = decode_segment(encoded, config).view(config.dtype.newbyteorder("<"))
     return decoded.reshape(config.rows, config.columns, config.samples)
+
+
+def outcome(encoded: bytes, config: SegmentConfig) -> bytes | tuple[str, str | None]:
+    """What a segment decodes to, or what is said about it."""
+    try:
+        return decode_segment(encoded, config).tobytes()
+    except DecodeError as error:
+        return str(error), error.feature
+
+
+def outcome_by_libraries(encoded: bytes, config: SegmentConfig) -> bytes | tuple[str, str | None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "KERNELS", None)
+        return outcome(encoded, config)

@@ -56,6 +56,87 @@ def test_more_results_than_are_collected_at_once() -> None:
     asyncio.run(decode_many(300))
 
 
+HELPING = """
+import select
+import numpy as np
+from tests.test_codec_workers import DEFLATE, SIZE, segment
+from virtual_tiff.codecs import compiled, direct
+
+kernels = compiled.KERNELS
+encoded, decoded = segment(0)
+assert direct.kernels_for(DEFLATE, encoded) is kernels
+assert kernels.start(1)
+line, other = kernels.open_line(), kernels.open_line()
+results = [np.empty(SIZE, np.uint8) for _ in range(200)]
+for number, out in enumerate(results):
+    assert line.submit(number, DEFLATE, encoded if number != 150 else encoded[:9], out)
+assert other.help(0, SIZE) is None, "another line has no jobs"
+assert line.help(len(results), SIZE) is None, "so many are spared"
+done = []
+while (helped := line.help(0, SIZE)) is not None:
+    done.append(helped)
+assert done, "one thread has decoded them all meanwhile"
+while len(done) < len(results):
+    select.select([line.descriptor], [], [])
+    done += line.collect()
+assert sorted(number for number, _ in done) == list(range(200)), "each once"
+assert {number for number, is_decoded in done if not is_decoded} == {150}
+assert all((out == decoded).all() for number, out in enumerate(results) if number != 150)
+assert line.collect() == []
+assert select.select([line.descriptor], [], [], 0)[0] == []
+line.close()
+other.close()
+print("end")
+"""
+
+
+def test_who_waits_decodes_what_no_thread_has_taken() -> None:
+    """Each job is done once, by either."""
+    done = run_fresh(HELPING)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "end\n")
+
+
+HELPING_LOOP = """
+import asyncio
+from tests.test_codec_workers import decode_many
+from virtual_tiff.codecs import workers
+from virtual_tiff.codecs.compiled import Line
+
+workers._THREADS = 1
+turns, helped, help_line = 0, [], Line.help
+
+def counted(self, spared, size):
+    assert spared == workers._SPARED
+    done = help_line(self, 0, size)
+    if done is not None:
+        helped.append(turns)
+    return done
+
+async def count_turns():
+    global turns
+    while True:
+        turns += 1
+        await asyncio.sleep(0)
+
+async def run():
+    counting = asyncio.ensure_future(count_turns())
+    await decode_many(100)
+    counting.cancel()
+
+Line.help = counted
+asyncio.run(run())
+assert helped, "one thread has decoded them all meanwhile"
+assert len(set(helped)) == len(helped), "more than one in a turn"
+print("end")
+"""
+
+
+def test_a_loop_helps_and_goes_on() -> None:
+    """Not more than one segment in a turn: other tasks have their turns in between."""
+    done = run_fresh(HELPING_LOOP)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "end\n")
+
+
 def test_loops_of_several_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: asyncio.run(decode_many(40)), range(12)))
@@ -205,6 +286,14 @@ def test_a_loop_asks_its_own_line() -> None:
     assert [len(idents) for _, idents in sorted(found.items())] == [1, 1, 1, 1]
 
 
+def run_fresh(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in an interpreter of its own."""
+    run = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", code]
+    return subprocess.run(
+        run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent.parent
+    )
+
+
 FRESH = """
 import asyncio, os, sys, threading
 import numpy as np
@@ -262,8 +351,5 @@ check()
 def test_processes_end_and_fork_while_threads_have_work(name: str) -> None:
     begun, script = SCRIPTS[name]
     code = FRESH.format(begun=begun, script=script)
-    run = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", code]
-    done = subprocess.run(
-        run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent.parent
-    )
+    done = run_fresh(code)
     assert (done.returncode, done.stderr, done.stdout.count("end")) == (0, "", 2 if name == "a fork" else 1)

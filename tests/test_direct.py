@@ -14,7 +14,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.segment_cases import encode
+from tests.segment_cases import encode, outcome, outcome_by_libraries
 from virtual_tiff.codecs import compiled, direct, workers
 from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.config import SegmentConfig
@@ -26,20 +26,6 @@ pytestmark = pytest.mark.skipif(compiled.KERNELS is None, reason="there was no C
 type Octets = npt.NDArray[np.uint8]
 
 GUARD = 64
-
-
-def outcome(encoded: bytes, config: SegmentConfig) -> bytes | tuple[str, str | None]:
-    """What a segment decodes to, or what is said about it."""
-    try:
-        return decode_segment(encoded, config).tobytes()
-    except DecodeError as error:
-        return str(error), error.feature
-
-
-def outcome_by_libraries(encoded: bytes, config: SegmentConfig) -> bytes | tuple[str, str | None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled, "KERNELS", None)
-        return outcome(encoded, config)
 
 
 SAMPLES = st.sampled_from(
@@ -186,10 +172,18 @@ def _forgets() -> Iterator[None]:
     direct._decompressed_by.cache_clear()
 
 
+HIDDEN = {
+    "imagecodecs._shared": ("none",) * 2,
+    "imagecodecs.no_such": ("none",) * 2,
+    "imagecodecs._zstd": ("none",) * 8,
+}
+"""As many functions of each library as there would be."""
+
+
 @pytest.mark.usefixtures("_forgets")
 def test_libraries_that_hide_their_functions_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as imagecodecs has them that is linked to them for good."""
-    monkeypatch.setattr(direct, "_LIBRARIES", {"imagecodecs._shared": ("none",), "imagecodecs.no_such": ("none",)})
+    monkeypatch.setattr(direct, "_LIBRARIES", HIDDEN)
     config = SegmentConfig(compression=8, columns=8, rows=8)
     how = direct.recipe(config)
     assert how is not None

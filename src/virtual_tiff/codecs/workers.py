@@ -1,7 +1,8 @@
 """Segments that threads decode without Python's lock, while an event loop goes on.
 
 Threads of Python get in one another's way: each hands the lock over twice for a segment, and what one has in its cache
-the others lack. These threads never take it. There is one less than there are processors, which is the loop's.
+the others lack. These threads never take it. There is one less than there are processors, which is the loop's: where
+more segments wait than the threads will get to meanwhile, the loop decodes one in each of its turns.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ _SHORT_BYTES: Final = 1 << 14
 """Decoded bytes up to which decoding takes no longer than handing it over."""
 
 _LONG_BYTES: Final = 1 << 20
-"""Decoded bytes beyond which threads of Python are as good; there are more of them."""
+"""Decoded bytes beyond which threads of Python are as good, and a turn of the loop would take milliseconds."""
 
+_THREADS: Final = max(1, PROCESSORS - 1)
 
-_SPARED: Final = max(1, PROCESSORS - 1) + int(os.environ.get("SPARED","2"))
-"""Jobs in the queue that the loop leaves to the threads."""
+_SPARED: Final = _THREADS + 2
+"""Jobs in the queue that the loop leaves to the threads, which take them up while it is busy with one."""
 
 
 async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
@@ -51,7 +53,7 @@ class _Queue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._line, self._numbers = line, count()
-        self._loop, self._is_helping = weakref.ref(loop), False
+        self._is_helping = False
         self._waiting: dict[int, asyncio.Future[Octets | None]] = {}
         self._memory: dict[int, _Memory] = {}
         """What jobs read and write, which must not go before they are done."""
@@ -63,36 +65,35 @@ class _Queue:
     def submit(self, encoded: Octets, how: Recipe) -> asyncio.Future[Octets | None] | None:
         """Return what will have the result, or None when no thread takes the job."""
         out = np.empty(how.rows * how.row_bytes, np.uint8)
-        number, waiting = next(self._numbers), asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        number, waiting = next(self._numbers), loop.create_future()
         # before any thread knows of it: an interrupt may come between
         self._memory[number], self._waiting[number] = (encoded, out, how), waiting
         if self._line.submit(number, how, encoded, out):
             if not self._is_helping:
                 self._is_helping = True
-                waiting.get_loop().call_soon(self._help, out.size)
+                loop.call_soon(self._help, out.size)
             return waiting
         del self._memory[number], self._waiting[number]
         return None
 
     def _help(self, size: int) -> None:
-        """Decode a segment in the loop, and again in its next turn, while more wait than threads take up meanwhile."""
+        """Decode a segment of about this size here, and others in the next turns of the loop, while many wait."""
         done = self._line.help(_SPARED, size)
         if done is None:
             self._is_helping = False
             return
-        loop = self._loop()
-        assert loop is not None
-        loop.call_soon(self._help, size)
-        self._deliver(*done)
+        asyncio.get_running_loop().call_soon(self._help, size)
+        self._deliver([done])
 
     def _collect(self) -> None:
-        for number, is_decoded in self._line.collect():
-            self._deliver(number, is_decoded)
+        self._deliver(self._line.collect())
 
-    def _deliver(self, number: int, is_decoded: bool) -> None:
-        (_, out, _), waiting = self._memory.pop(number), self._waiting.pop(number)
-        if not waiting.done():
-            waiting.set_result(out if is_decoded else None)
+    def _deliver(self, done: list[tuple[int, bool]]) -> None:
+        for number, is_decoded in done:
+            (_, out, _), waiting = self._memory.pop(number), self._waiting.pop(number)
+            if not waiting.done():
+                waiting.set_result(out if is_decoded else None)
 
     def forget(self) -> None:
         """Leave the line alone, which is the parent's."""
@@ -135,7 +136,7 @@ def _open(loop: asyncio.AbstractEventLoop, kernels: Kernels) -> _Queue | None:
 
 def _start(kernels: Kernels) -> bool:
     _at_exit_stop(kernels)
-    return kernels.start(max(1, PROCESSORS - 1))
+    return kernels.start(_THREADS)
 
 
 @cache
