@@ -6,7 +6,7 @@
 #include <setjmp.h>
 
 enum { VERSION = 80, GRAY = 1, RGB = 2, YCBCR = 3, TABLES_ONLY = 2, HEADER = 1, MOST_ROWS = 16 };
-enum { BASELINE = 0xC0, PROGRESSIVE = 0xC2, HUFFMAN_TABLES = 0xC4, START = 0xD8, SCAN = 0xDA };
+enum { BASELINE = 0xC0, PROGRESSIVE = 0xC2, HUFFMAN_TABLES = 0xC4, START = 0xD8, SCAN = 0xDA, FILL = 0xFF };
 
 /* The beginnings of libjpeg's structures, as its interface number 8 has them for processors of 64 bits; libjpeg itself
  * refuses to work with structures of another size or number. */
@@ -39,7 +39,7 @@ _Static_assert(sizeof(decoder) == 656, "the size that libjpeg expects");
 _Static_assert(offsetof(decoder, color) == 60 && offsetof(decoder, out_width) == 136 && offsetof(decoder, next_row) == 168,
                "the places of libjpeg's fields");
 
-static struct {
+typedef struct {
     reporter *(*defaults)(reporter *);
     void (*make)(decoder *, int version, size_t size);
     void (*read_from)(decoder *, const uint8_t *encoded, unsigned long size);
@@ -48,12 +48,15 @@ static struct {
     uint32_t (*read_rows)(decoder *, uint8_t **rows, uint32_t most);
     int (*finish)(decoder *);
     void (*destroy)(decoder *);
-} library;
+} libjpeg;
+
+static libjpeg library;
 
 typedef struct {
     decoder decoder;
     reporter reports;
     jmp_buf failed;
+    int has_all_rows;
 } attempt;
 
 static void give_up(decoder *of)
@@ -61,10 +64,11 @@ static void give_up(decoder *of)
     longjmp(((attempt *)of->client)->failed, 1);
 }
 
-/* Warnings have negative levels: something is wrong with the stream, and libjpeg would make up what it lacks. */
+/* Warnings have negative levels: something is wrong with the stream, and libjpeg would make up what it lacks. What is
+ * wrong behind the last row, such as an end that is missing, does not matter. */
 static void say(decoder *of, int level)
 {
-    if (level < 0) give_up(of);
+    if (level < 0 && !((attempt *)of->client)->has_all_rows) give_up(of);
 }
 
 static uint32_t two_bytes(const uint8_t *at)
@@ -79,9 +83,10 @@ static int is_plain(const recipe *how, const uint8_t *stream, size_t size)
     for (size_t at = 2, length; at + 4 <= size && stream[at] == 0xFF; at += 2 + length) {
         const uint8_t marker = stream[at + 1], *body = stream + at + 4;
         length = two_bytes(stream + at + 2);
-        if (length < 2 || at + 2 + length > size) return 0;
+        if (length < 2 || at + 2 + length > size || marker == FILL) return 0;
         if (marker > SCAN || marker == HUFFMAN_TABLES) continue;
-        if (marker < BASELINE || marker > PROGRESSIVE || length != 8 + 3 * how->samples || body[0] != 8 || body[5] != how->samples) return 0;
+        if (marker < BASELINE || marker > PROGRESSIVE || length != 8 + 3 * how->samples) return 0;
+        if (body[0] != 8 || body[5] != how->samples) return 0;
         if (two_bytes(body + 1) != how->rows || two_bytes(body + 3) * (size_t)how->samples != how->row_bytes) return 0;
         int is_subsampled = 0;
         for (size_t i = 0; i < how->samples; i++) is_subsampled |= body[7 + 3 * i] != 0x11;
@@ -91,61 +96,63 @@ static int is_plain(const recipe *how, const uint8_t *stream, size_t size)
     return 0;
 }
 
-static int decode(attempt *this, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+static int decode(
+    const libjpeg *by, attempt *this, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
 {
     decoder *of = &this->decoder;
     if (how->tables_size) {
-        library.read_from(of, how->tables, how->tables_size);
-        if (library.read_header(of, 0) != TABLES_ONLY) return 0;
+        by->read_from(of, how->tables, how->tables_size);
+        if (by->read_header(of, 0) != TABLES_ONLY) return 0;
     }
-    library.read_from(of, encoded, size);
-    if (library.read_header(of, 1) != HEADER) return 0;
+    by->read_from(of, encoded, size);
+    if (by->read_header(of, 1) != HEADER) return 0;
     of->color = how->samples == 1 ? GRAY : how->is_ycbcr ? YCBCR : RGB;
     of->out_color = how->samples == 1 ? GRAY : RGB;
-    library.start(of);
+    by->start(of);
     if (of->out_width * (size_t)of->out_components != how->row_bytes || of->out_height != how->rows) return 0;
     while (of->next_row < of->out_height) {
         uint8_t *rows[MOST_ROWS];
         uint32_t count = of->out_height - of->next_row;
         if (count > MOST_ROWS) count = MOST_ROWS;
         for (uint32_t i = 0; i < count; i++) rows[i] = out + (of->next_row + i) * how->row_bytes;
-        if (!library.read_rows(of, rows, count)) return 0;
+        if (!by->read_rows(of, rows, count)) return 0;
     }
-    return library.finish(of);
+    this->has_all_rows = 1;
+    return by->finish(of);
 }
 
 /* Return whether the segment is decoded; without one, whether there is a libjpeg that knows these structures. */
-static int attempt_to(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+static int attempt_to(const libjpeg *by, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
 {
     attempt this;
     memset(&this.decoder, 0, sizeof this.decoder);
-    this.decoder.reports = library.defaults(&this.reports);
+    this.decoder.reports = by->defaults(&this.reports);
     this.decoder.client = &this;
     this.reports.give_up = give_up;
     this.reports.say = say;
-    volatile int is_made = 0, is_decoded = 0;
+    this.has_all_rows = 0;
+    volatile int is_decoded = 0;
     if (!setjmp(this.failed)) {
-        library.make(&this.decoder, VERSION, sizeof this.decoder);
-        is_made = 1;
-        is_decoded = !how || decode(&this, how, encoded, size, out);
-    } else {
-        is_decoded = 0;
+        by->make(&this.decoder, VERSION, sizeof this.decoder);
+        is_decoded = !how || decode(by, &this, how, encoded, size, out);
     }
-    if (is_made) library.destroy(&this.decoder);
+    by->destroy(&this.decoder);
     return is_decoded;
 }
 
 int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
 {
-    return library.make && is_plain(how, encoded, size) && attempt_to(how, encoded, size, out);
+    return library.make && is_plain(how, encoded, size) && attempt_to(&library, how, encoded, size, out);
 }
 
 /* Use a library, or none; return whether that can be done. */
 int use_jpeg(void *const functions[8])
 {
-    memcpy(&library, functions, sizeof library);
-    if (library.make && !attempt_to(NULL, NULL, 0, NULL)) memset(&library, 0, sizeof library);
-    return library.make != NULL;
+    libjpeg found;
+    memcpy(&found, functions, sizeof found);
+    if (found.make && !attempt_to(&found, NULL, NULL, 0, NULL)) memset(&found, 0, sizeof found);
+    library = found;
+    return found.make != NULL;
 }
 #else
 int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)

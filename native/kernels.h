@@ -51,6 +51,9 @@ typedef struct {
 typedef struct line line;
 
 void tools_forked(void);
+void remember_processors(void);
+int present_processor(void);
+void leave_processor(int processor);
 int lzw(const uint8_t *encoded, size_t size, uint8_t *out, size_t expected);
 int use_jpeg(void *const functions[8]);
 int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);

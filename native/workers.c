@@ -2,7 +2,6 @@
  *
  * What a job reads and writes must stay where it is until the job is collected, or its line closed. */
 
-#define _GNU_SOURCE /* for processors by number */
 #include "kernels.h"
 #ifndef _WIN32
 #include <errno.h>
@@ -14,7 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <sched.h>
 #include <sys/eventfd.h>
 #endif
 
@@ -68,42 +66,6 @@ static int make_ends(int ends[2])
     return 0;
 #endif
 }
-
-#ifdef __linux__
-static cpu_set_t allowed;
-
-static int here(void)
-{
-    return sched_getcpu();
-}
-
-static void remember_processors(void)
-{
-    if (sched_getaffinity(0, sizeof allowed, &allowed)) CPU_ZERO(&allowed);
-}
-
-/* Leave a processor to the loop. A virtual one that is idle counts as taken by other machines, so that Linux wakes threads
- * where the loop runs, and lets them take turns. */
-static void leave(int processor)
-{
-    cpu_set_t others = allowed;
-    if (processor < 0 || processor != here() || processor >= CPU_SETSIZE) return;
-    CPU_CLR(processor, &others);
-    if (CPU_COUNT(&others)) sched_setaffinity(0, sizeof others, &others);
-}
-#else
-static int here(void)
-{
-    return -1;
-}
-
-static void remember_processors(void) {}
-
-static void leave(int processor)
-{
-    (void)processor;
-}
-#endif
 
 static long nanoseconds_since(const struct timespec *start)
 {
@@ -162,7 +124,7 @@ static void *decode_jobs(void *unused)
         if (!first) break;
         job *mine = take(&first);
         pthread_mutex_unlock(&lock);
-        leave(mine->processor);
+        leave_processor(mine->processor);
         run(mine);
         pthread_mutex_lock(&lock);
         line *on = mine->on;
@@ -245,7 +207,7 @@ EXPORT int virtual_tiff_submit(
     job *added = malloc(sizeof *added);
     if (!added) return 0;
     *added = (job){.on = on, .how = how, .encoded = encoded, .out = out, .size = size, .number = number,
-                   .processor = here()};
+                   .processor = present_processor()};
     pthread_mutex_lock(&lock);
     int accepted = running && !stopped;
     if (accepted) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.codec_cases import smooth
 from tests.segment_cases import outcome, outcome_by_libraries
 from tests.test_codec_jpeg import ADOBE, COLUMNS, JFIF, ROWS, config, encode, split_tables
 from virtual_tiff.codecs import compiled, direct
+from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.codecs.segment import decode_segment
 
@@ -168,3 +170,60 @@ def test_a_libjpeg_of_another_interface_is_left_alone(monkeypatch: pytest.Monkey
     finally:
         monkeypatch.undo()
         direct._decompressed_by.cache_clear()
+
+
+NO_PICTURE = b"\xff\xd8\xff\xd9"
+FRAME = b"".join((bytes.fromhex("ffc0001108"), bytes((0, ROWS, 0, COLUMNS)), b"\3\1\x11\0\2\x11\0\3\x11\0"))
+
+
+@pytest.mark.parametrize("fill", [1, 2, 3])
+@pytest.mark.parametrize("photometric", [2, 6])
+@pytest.mark.parametrize("first", [JFIF, COMMENT])
+def test_bytes_that_fill_up_before_a_marker(first: bytes, photometric: int, fill: int) -> None:
+    """They have no length: the frame header is not as far behind as the next two bytes would say."""
+    stream = stream_of(0, 3, "420", ROWS)
+    filled = stream[:2] + b"\xff" * fill + first + JFIF + stream[2:]
+    for pretended in {int.from_bytes(filled[at : at + 2], "big") + at for at in (4, 5, 6)}:
+        is_direct(filled.ljust(pretended, b"\0") + FRAME, config(photometric=photometric))
+
+
+@pytest.mark.parametrize("side", [1 << 19, 1 << 20])
+def test_segments_that_no_memory_holds(side: int) -> None:
+    """What is said is about the stream."""
+    what = config(columns=side, rows=side, samples=1)
+    for stream in (NO_PICTURE, b"no stream", stream_of(0, 3, "444", ROWS)):
+        assert outcome(stream, what) == outcome_by_libraries(stream, what)
+
+
+@pytest.mark.parametrize(
+    ("end", "is_whole"),
+    [(b"", False), (b"\0", False), (b"x" * 9, True), (b"\0\xff\xd9", True), (b"\xff\xd9 and more", True)],
+)
+def test_what_stands_behind_the_last_row_does_not_matter(end: bytes, is_whole: bool) -> None:
+    """But libjpeg looks a few bytes ahead for its last bits, and warns when there are none."""
+    stream = stream_of(0, 3, "420", ROWS)
+    assert is_direct(stream.removesuffix(b"\xff\xd9") + end, config(photometric=6)) == is_whole
+
+
+def written(stream: bytes, how: Recipe, fill: int) -> bytes | None:
+    """What is in memory of some content after decoding, between bytes that nobody may touch."""
+    assert compiled.KERNELS is not None
+    memory = np.full(how.rows * how.row_bytes + 128, fill, np.uint8)
+    is_decoded = compiled.KERNELS.segment(how, np.frombuffer(stream, np.uint8), memory[64:-64])
+    assert {*memory[:64].tolist(), *memory[-64:].tolist()} == {fill}
+    return memory[64:-64].tobytes() if is_decoded else None
+
+
+def test_every_byte_is_written_whatever_scans_there_are() -> None:
+    """A stream may end after any scan, and lack others, without a warning."""
+    whole, what = progressive(), config(photometric=6)
+    assert is_direct(whole, what)
+    how, end = direct.recipe(what), len(whole) - 2
+    assert how is not None
+    scans = [at for at in range(end) if whole[at : at + 2] == b"\xff\xda"]
+    parts = [whole[:at] for at in scans[1:]] + [whole[:a] + whole[b:end] for a, b in pairwise(scans)]
+    found = [written(part + b"\xff\xd9", how, 0xA5) for part in parts]
+    assert found == [written(part + b"\xff\xd9", how, 0x5A) for part in parts]
+    assert sum(one is not None for one in found) >= len(scans) - 1
+    for part in parts:
+        is_direct(part + b"\xff\xd9", what)

@@ -123,7 +123,10 @@ def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
     kernels = kernels_for(how, encoded)
     if kernels is None:
         return None
-    out = np.empty(how.rows * how.row_bytes, np.uint8)
+    try:
+        out = np.empty(how.rows * how.row_bytes, np.uint8)
+    except MemoryError:  # others may see that there is nothing to decode
+        return None
     return out if kernels.segment(how, encoded, out) else None
 
 
