@@ -67,7 +67,8 @@ EXPORT line *virtual_tiff_open(void);
 EXPORT int virtual_tiff_signal(const line *of);
 EXPORT int virtual_tiff_submit(
     line *on, uint64_t number, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
-EXPORT int virtual_tiff_help(line *of, size_t spared, uint64_t *number, int *decoded);
+EXPORT int virtual_tiff_help(line *of, size_t spared);
+EXPORT int virtual_tiff_drop(line *of, uint64_t number);
 EXPORT size_t virtual_tiff_collect(line *from, uint64_t *numbers, int *decoded, size_t most);
 EXPORT void virtual_tiff_close(line *closed);
 

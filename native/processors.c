@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "kernels.h"
 #include <sched.h>
+#include <unistd.h>
 
 static cpu_set_t allowed;
 
@@ -22,8 +23,10 @@ int present_processor(void)
  * wakes a thread where its waker runs: there both would take turns. */
 void leave_processor(int processor)
 {
-    cpu_set_t others = allowed;
+    cpu_set_t others;
     if (processor < 0 || processor >= CPU_SETSIZE || processor != present_processor()) return;
+    if (sched_getaffinity(getpid(), sizeof others, &others)) return; /* the process may have been restricted since */
+    CPU_AND(&others, &others, &allowed);
     CPU_CLR(processor, &others);
     if (CPU_COUNT(&others)) sched_setaffinity(0, sizeof others, &others);
 }

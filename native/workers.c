@@ -99,6 +99,24 @@ static job *take(job **at)
     return taken;
 }
 
+/* Take the first job of a line, or that of a number, if there is one. */
+static job *take_one(const line *of, const uint64_t *number)
+{
+    for (job **at = &first; *at; at = &(*at)->next)
+        if ((*at)->on == of && (!number || (*at)->number == *number)) return take(at);
+    return NULL;
+}
+
+/* Let a job that is done be collected; the caller has locked the queue. */
+static void deliver(job *done)
+{
+    line *on = done->on;
+    if (!on->done) signal_line(on);
+    done->next = on->done;
+    on->done = done;
+    on->pending--;
+}
+
 static void run(job *taken)
 {
     taken->decoded = virtual_tiff_segment(taken->how, taken->encoded, taken->size, taken->out);
@@ -127,11 +145,7 @@ static void *decode_jobs(void *unused)
         leave_processor(mine->processor);
         run(mine);
         pthread_mutex_lock(&lock);
-        line *on = mine->on;
-        if (!on->done) signal_line(on);
-        mine->next = on->done;
-        on->done = mine;
-        on->pending--;
+        deliver(mine);
         pthread_cond_broadcast(&progress);
     }
     running--;
@@ -222,24 +236,30 @@ EXPORT int virtual_tiff_submit(
     return accepted;
 }
 
-/* Decode one of a line's jobs here, if more than so many wait for a thread; return whether there was one. */
-EXPORT int virtual_tiff_help(line *of, size_t spared, uint64_t *number, int *decoded)
+/* Decode one of a line's jobs here, if more than so many wait for a thread; return whether there is one to collect. */
+EXPORT int virtual_tiff_help(line *of, size_t spared)
 {
     job *mine = NULL;
     pthread_mutex_lock(&lock);
-    if (queued > spared)
-        for (job **at = &first; *at && !mine; at = &(*at)->next)
-            if ((*at)->on == of) {
-                mine = take(at);
-                of->pending--;
-                break;
-            }
+    if (queued > spared) mine = take_one(of, NULL);
     pthread_mutex_unlock(&lock);
     if (!mine) return 0;
     run(mine);
-    *number = mine->number, *decoded = mine->decoded;
-    free(mine);
+    pthread_mutex_lock(&lock);
+    deliver(mine);
+    pthread_mutex_unlock(&lock);
     return 1;
+}
+
+/* Drop a job, unless it has begun; return whether it is dropped. */
+EXPORT int virtual_tiff_drop(line *of, uint64_t number)
+{
+    pthread_mutex_lock(&lock);
+    job *dropped = take_one(of, &number);
+    if (dropped) of->pending--;
+    pthread_mutex_unlock(&lock);
+    free(dropped);
+    return dropped != NULL;
 }
 
 /* Return the numbers of at most so many jobs that are done, and whether they are decoded. */
@@ -266,16 +286,7 @@ EXPORT size_t virtual_tiff_collect(line *from, uint64_t *numbers, int *decoded, 
 EXPORT void virtual_tiff_close(line *closed)
 {
     pthread_mutex_lock(&lock);
-    for (job **at = &first; *at;) {
-        job *dropped = *at;
-        if (dropped->on != closed) {
-            at = &dropped->next;
-            continue;
-        }
-        take(at);
-        closed->pending--;
-        free(dropped);
-    }
+    for (job *dropped; (dropped = take_one(closed, NULL)); free(dropped)) closed->pending--;
     while (closed->pending) pthread_cond_wait(&progress, &lock);
     pthread_mutex_unlock(&lock);
     for (job *done = closed->done; done;) {

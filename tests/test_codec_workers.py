@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from obstore.store import LocalStore
 from tests.segment_cases import encode
 from virtual_tiff import VirtualTIFF
 from virtual_tiff.codecs import compiled, direct, workers
-from virtual_tiff.codecs.compiled import Kernels, Recipe
+from virtual_tiff.codecs.compiled import Kernels, Line, Recipe
 from virtual_tiff.errors import DecodeError
 
 pytestmark = pytest.mark.skipif(
@@ -70,18 +71,21 @@ line, other = kernels.open_line(), kernels.open_line()
 results = [np.empty(SIZE, np.uint8) for _ in range(200)]
 for number, out in enumerate(results):
     assert line.submit(number, DEFLATE, encoded if number != 150 else encoded[:9], out)
-assert other.help(0, SIZE) is None, "another line has no jobs"
-assert line.help(len(results), SIZE) is None, "so many are spared"
-done = []
-while (helped := line.help(0, SIZE)) is not None:
-    done.append(helped)
-assert done, "one thread has decoded them all meanwhile"
-while len(done) < len(results):
+assert not other.help(0, SIZE), "another line has no jobs"
+assert not other.drop(199)
+assert not line.help(len(results), SIZE), "so many are spared"
+assert line.drop(199), "one thread has taken them all meanwhile"
+assert not line.drop(199)
+helped, done = 0, []
+while line.help(0, SIZE):
+    helped += 1
+assert helped
+while len(done) < len(results) - 1:
     select.select([line.descriptor], [], [])
     done += line.collect()
-assert sorted(number for number, _ in done) == list(range(200)), "each once"
+assert sorted(number for number, _ in done) == list(range(199)), "each once"
 assert {number for number, is_decoded in done if not is_decoded} == {150}
-assert all((out == decoded).all() for number, out in enumerate(results) if number != 150)
+assert all((out == decoded).all() for number, out in enumerate(results[:199]) if number != 150)
 assert line.collect() == []
 assert select.select([line.descriptor], [], [], 0)[0] == []
 line.close()
@@ -107,10 +111,10 @@ turns, helped, help_line = 0, [], Line.help
 
 def counted(self, spared, size):
     assert spared == workers._SPARED
-    done = help_line(self, 0, size)
-    if done is not None:
+    is_done = help_line(self, 0, size)
+    if is_done:
         helped.append(turns)
-    return done
+    return is_done
 
 async def count_turns():
     global turns
@@ -227,6 +231,77 @@ def parsed(folder: Path) -> Any:
     return VirtualTIFF(ifd=0)((folder / "a.tif").as_uri(), ObjectStoreRegistry({"file://": LocalStore()}))
 
 
+def test_what_nobody_waits_for_leaves_nothing() -> None:
+    """It is dropped, or collected when a thread has begun it."""
+
+    async def run() -> None:
+        encoded, _ = segment(1)
+        tasks = [asyncio.ensure_future(workers.decode(encoded, DEFLATE)) for _ in range(500)]
+        await asyncio.sleep(0)
+        queue = workers._queue_of(asyncio.get_running_loop())
+        assert queue is not None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while queue._memory:  # noqa: ASYNC110 (nothing else happens when threads are done with what they had begun)
+            await asyncio.sleep(0)
+        assert not queue._waiting
+
+    asyncio.run(run())
+
+
+def test_a_loop_that_is_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it decoded when the interrupt came is delivered when it runs again."""
+    help_line, interrupts = Line.help, [KeyboardInterrupt]
+
+    def interrupted(self: Line, _: int, size: int) -> bool:
+        is_done = help_line(self, 0, size)
+        if interrupts:
+            raise interrupts.pop()
+        return is_done
+
+    monkeypatch.setattr(Line, "help", interrupted)
+    encoded, decoded = segment(0)
+    loop = asyncio.new_event_loop()
+    waiting = asyncio.gather(*[loop.create_task(workers.decode(encoded, DEFLATE)) for _ in range(200)])
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(waiting)
+    for found in loop.run_until_complete(asyncio.wait_for(waiting, 60)):
+        np.testing.assert_array_equal(found, decoded)
+    loop.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_jobs_of_lines_are_delivered_once(seed: int) -> None:
+    """In whichever order lines take, collect and drop them."""
+    kernels, draw, encoded = compiled.KERNELS, random.Random(seed), segment(0)[0]
+    assert kernels is not None
+    assert direct.kernels_for(DEFLATE, encoded) is kernels
+    assert kernels.start(1)
+    lines: list[tuple[Line, dict[int, Octets]]] = [(kernels.open_line(), {}) for _ in range(3)]
+    for number in range(600):
+        at = draw.randrange(3)
+        line, waiting = lines[at]
+        waiting[number] = np.empty(SIZE, np.uint8)
+        assert line.submit(number, DEFLATE, encoded, waiting[number])
+        other, results = draw.choice(lines)
+        if draw.random() < 0.6:
+            other.help(draw.randrange(4), SIZE)
+            for done, is_decoded in other.collect():
+                assert is_decoded
+                del results[done]
+        if draw.random() < 0.1 and results and other.drop(max(results)):
+            del results[max(results)]
+        if draw.random() < 0.05:
+            line.close()
+            lines[at] = kernels.open_line(), {}
+    for line, waiting in lines:
+        while waiting:
+            for done, _ in line.collect():
+                del waiting[done]
+        line.close()
+
+
 @pytest.mark.parametrize(("predictor", "dtype"), [(1, "u1"), (1, "f4"), (2, "u1"), (2, "u2"), (2, "i4"), (3, "f4")])
 @pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd"])
 def test_pixels_through_zarr(
@@ -234,13 +309,13 @@ def test_pixels_through_zarr(
 ) -> None:
     """All of them come from these threads, and a damaged one raises what it raises elsewhere."""
     taken = []
-    submit = workers._Queue.submit
+    decode = workers._Queue.decode
 
-    def counted(self: workers._Queue, encoded: Octets, how: Recipe) -> Any:
+    async def counted(self: workers._Queue, encoded: Octets, how: Recipe) -> Octets | None:
         taken.append(how)
-        return submit(self, encoded, how)
+        return await decode(self, encoded, how)
 
-    monkeypatch.setattr(workers._Queue, "submit", counted)
+    monkeypatch.setattr(workers._Queue, "decode", counted)
     pixels = write(tmp_path, compression, predictor, dtype)
     array: Any = zarr.open_array(parsed(tmp_path), path="band_data", mode="r", zarr_format=3)
     np.testing.assert_array_equal(array[...], pixels)
@@ -292,6 +367,24 @@ def run_fresh(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent.parent
     )
+
+
+RESTRICTED = """
+import asyncio, os
+from tests.test_codec_workers import decode_many
+asyncio.run(decode_many(20))
+one, threads = {min(os.sched_getaffinity(0))}, os.listdir("/proc/self/task")
+for thread in threads:
+    os.sched_setaffinity(int(thread), one)
+asyncio.run(decode_many(20))
+print(all(os.sched_getaffinity(int(thread)) == one for thread in threads))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let processors be chosen")
+def test_threads_stay_where_the_process_is_restricted_later() -> None:
+    done = run_fresh(RESTRICTED)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "True\n")
 
 
 FRESH = """

@@ -226,8 +226,8 @@ class Line:
         read = _address_to_read(encoded), encoded.size
         return bool(self._prompt.virtual_tiff_submit(self._line, number, recipe, *read, _address(out)))
 
-    def help(self, spared: int, size: int) -> tuple[int, bool] | None:
-        """Decode one of the jobs here, unless they are few.
+    def help(self, spared: int, size: int) -> bool:
+        """Decode one of the jobs here, unless they are few; whether one is to be collected now.
 
         Parameters
         ----------
@@ -235,17 +235,13 @@ class Line:
             How many are left to the threads.
         size
             About how many bytes a job decodes to.
-
-        Returns
-        -------
-        tuple or None
-            The number of the job, which is not collected any more, and whether it is decoded.
         """
         library = self._prompt if size <= _PROMPT_BYTES else self._apart
-        number, decoded = ctypes.c_uint64(), ctypes.c_int()
-        if not library.virtual_tiff_help(self._line, spared, ctypes.byref(number), ctypes.byref(decoded)):
-            return None
-        return number.value, bool(decoded.value)
+        return bool(library.virtual_tiff_help(self._line, spared))
+
+    def drop(self, number: int) -> bool:
+        """Drop a job, unless it has begun; whether it is dropped, and its memory free."""
+        return bool(self._prompt.virtual_tiff_drop(self._line, number))
 
     def collect(self) -> list[tuple[int, bool]]:
         """Return the numbers of some jobs that are done, and whether they are decoded."""
@@ -281,7 +277,8 @@ def _declare(library: ctypes.CDLL) -> None:
         library.virtual_tiff_submit.argtypes = [ctypes.c_void_p, ctypes.c_uint64, *segment]
         library.virtual_tiff_collect.argtypes = [*[ctypes.c_void_p] * 3, ctypes.c_size_t]
         library.virtual_tiff_collect.restype = ctypes.c_size_t
-        library.virtual_tiff_help.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_void_p] * 2]
+        library.virtual_tiff_help.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        library.virtual_tiff_drop.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
         library.virtual_tiff_signal.argtypes = library.virtual_tiff_close.argtypes = [ctypes.c_void_p]
 
 

@@ -44,8 +44,7 @@ async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
     if direct.kernels_for(how, encoded) is None:
         return None
     queue = _queue_of(asyncio.get_running_loop())
-    waiting = None if queue is None else queue.submit(encoded, how)
-    return None if waiting is None else await waiting
+    return None if queue is None else await queue.decode(encoded, how)
 
 
 class _Queue:
@@ -53,56 +52,74 @@ class _Queue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._line, self._numbers = line, count()
-        self._is_helping = False
         self._waiting: dict[int, asyncio.Future[Octets | None]] = {}
         self._memory: dict[int, _Memory] = {}
         """What jobs read and write, which must not go before they are done."""
+        self._is_helping, self._largest = False, 0
         loop.add_reader(line.descriptor, self._collect)
-        self._closing = weakref.finalize(self, _close, line, self._memory)
+        _open_lines[id(line)] = line, self._memory
+        self._closing = weakref.finalize(self, _close, id(line))
         # at exit the threads are stopped, and loops of other threads may still run
         self._closing.atexit = False
 
-    def submit(self, encoded: Octets, how: Recipe) -> asyncio.Future[Octets | None] | None:
-        """Return what will have the result, or None when no thread takes the job."""
+    async def decode(self, encoded: Octets, how: Recipe) -> Octets | None:
+        """Return the decoded segment, or None when no thread takes it, or it is left to others."""
         out = np.empty(how.rows * how.row_bytes, np.uint8)
         loop = asyncio.get_running_loop()
-        number, waiting = next(self._numbers), loop.create_future()
+        number = next(self._numbers)
+        waiting: asyncio.Future[Octets | None] = loop.create_future()
         # before any thread knows of it: an interrupt may come between
         self._memory[number], self._waiting[number] = (encoded, out, how), waiting
-        if self._line.submit(number, how, encoded, out):
-            if not self._is_helping:
-                self._is_helping = True
-                loop.call_soon(self._help, out.size)
-            return waiting
-        del self._memory[number], self._waiting[number]
-        return None
+        if not self._line.submit(number, how, encoded, out):
+            self._forget_job(number)
+            return None
+        self._ask_for_help(loop, out.size)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if self._line.drop(number):
+                self._forget_job(number)
+            raise
 
-    def _help(self, size: int) -> None:
-        """Decode a segment of about this size here, and others in the next turns of the loop, while many wait."""
-        done = self._line.help(_SPARED, size)
-        if done is None:
-            self._is_helping = False
-            return
-        asyncio.get_running_loop().call_soon(self._help, size)
-        self._deliver([done])
+    def _forget_job(self, number: int) -> None:
+        del self._memory[number], self._waiting[number]
+
+    def _ask_for_help(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
+        """Let the loop decode in its next turn."""
+        self._largest = max(self._largest, size)
+        if not self._is_helping:
+            loop.call_soon(self._help)
+            self._is_helping = True
+
+    def _help(self) -> None:
+        """Decode a segment here, and others in the next turns of the loop, while many wait."""
+        self._is_helping = False  # an interrupt may end this
+        if self._line.help(_SPARED, self._largest):
+            self._ask_for_help(asyncio.get_running_loop(), self._largest)
+            self._collect()
+        elif not self._memory:
+            self._largest = 0
 
     def _collect(self) -> None:
-        self._deliver(self._line.collect())
-
-    def _deliver(self, done: list[tuple[int, bool]]) -> None:
-        for number, is_decoded in done:
-            (_, out, _), waiting = self._memory.pop(number), self._waiting.pop(number)
+        for number, is_decoded in self._line.collect():
+            (_, out, _), waiting = self._memory[number], self._waiting[number]
+            self._forget_job(number)
             if not waiting.done():
                 waiting.set_result(out if is_decoded else None)
 
-    def forget(self) -> None:
+    def leave_open(self) -> None:
         """Leave the line alone, which is the parent's."""
         self._closing.detach()
 
 
-def _close(line: Line, memory: dict[int, _Memory]) -> None:
+_open_lines: dict[int, tuple[Line, dict[int, _Memory]]] = {}
+"""Lines, and what threads read and write for them: it stays also when an interrupt comes before a line is closed."""
+
+
+def _close(key: int) -> None:
+    line, _ = _open_lines[key]
     line.close()
-    memory.clear()
+    del _open_lines[key]
 
 
 _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Queue] | None] = weakref.WeakKeyDictionary()
@@ -149,8 +166,9 @@ def _forked() -> None:
     for known in _queues.values():
         queue = None if known is None else known()
         if queue is not None:
-            queue.forget()
+            queue.leave_open()
     _queues.clear()
+    _open_lines.clear()
     if compiled.KERNELS is not None:
         compiled.KERNELS.forked()
 
