@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/eventfd.h>
-#endif
 
 typedef struct job {
     struct job *next;
@@ -37,34 +34,16 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER, progress = PTHREAD_COND_INITIALIZER;
 static job *first, **last = &first;
 static atomic_size_t queued;
-static size_t running, sleeping;
+static size_t running, sleeping, helping;
 static int stopped, is_watched;
 
 /* For so long one thread watches for further jobs before it sleeps: to wake it up costs the loop as much as a segment. */
 static const long WATCH_NANOSECONDS = 50000;
 
-/* Let the loop know; the pipe is never full, as it holds a number only while there is something to collect. */
+/* Let the loop know; the pipe is never full, as it holds a byte only while there is something to collect. */
 static void signal_line(const line *to)
 {
-    const uint64_t one = 1;
-    while (write(to->write_end, &one, sizeof one) < 0 && errno == EINTR) continue;
-}
-
-/* Make the ends of a pipe, or of what Linux has for it: who is woken through a pipe is put on the processor of the one
- * that wakes, and both would take turns there. */
-static int make_ends(int ends[2])
-{
-#ifdef __linux__
-    ends[0] = ends[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return ends[0] < 0;
-#else
-    if (pipe(ends)) return 1;
-    for (int i = 0; i < 2; i++) {
-        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-        fcntl(ends[i], F_SETFL, O_NONBLOCK);
-    }
-    return 0;
-#endif
+    while (write(to->write_end, "", 1) < 0 && errno == EINTR) continue;
 }
 
 static long nanoseconds_since(const struct timespec *start)
@@ -180,7 +159,7 @@ EXPORT void virtual_tiff_stop(void)
     pthread_mutex_lock(&lock);
     stopped = 1;
     pthread_cond_broadcast(&work);
-    while (running) pthread_cond_wait(&progress, &lock);
+    while (running || helping) pthread_cond_wait(&progress, &lock);
     pthread_mutex_unlock(&lock);
 }
 
@@ -191,7 +170,7 @@ EXPORT void virtual_tiff_forked(void)
     work = progress = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     first = NULL, last = &first;
     queued = 0;
-    running = sleeping = 0;
+    running = sleeping = helping = 0;
     is_watched = 0;
     tools_forked();
 }
@@ -200,9 +179,13 @@ EXPORT line *virtual_tiff_open(void)
 {
     int ends[2];
     line *opened = calloc(1, sizeof *opened);
-    if (!opened || make_ends(ends)) {
+    if (!opened || pipe(ends)) {
         free(opened);
         return NULL;
+    }
+    for (int i = 0; i < 2; i++) {
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+        fcntl(ends[i], F_SETFL, O_NONBLOCK);
     }
     opened->read_end = ends[0], opened->write_end = ends[1];
     return opened;
@@ -242,11 +225,14 @@ EXPORT int virtual_tiff_help(line *of, size_t spared)
     job *mine = NULL;
     pthread_mutex_lock(&lock);
     if (queued > spared) mine = take_one(of, NULL);
+    if (mine) helping++;
     pthread_mutex_unlock(&lock);
     if (!mine) return 0;
     run(mine);
     pthread_mutex_lock(&lock);
     deliver(mine);
+    helping--;
+    pthread_cond_broadcast(&progress);
     pthread_mutex_unlock(&lock);
     return 1;
 }
@@ -265,14 +251,14 @@ EXPORT int virtual_tiff_drop(line *of, uint64_t number)
 /* Return the numbers of at most so many jobs that are done, and whether they are decoded. */
 EXPORT size_t virtual_tiff_collect(line *from, uint64_t *numbers, int *decoded, size_t most)
 {
-    uint64_t signals[2];
+    char signal;
     size_t count = 0;
     pthread_mutex_lock(&lock);
     job *done = from->done, *rest = done;
     for (; rest && count < most; rest = rest->next, count++) numbers[count] = rest->number, decoded[count] = rest->decoded;
     from->done = rest;
-    if (!rest)
-        while (read(from->read_end, signals, sizeof signals) > 0) continue;
+    if (done && !rest)
+        while (read(from->read_end, &signal, 1) < 0 && errno == EINTR) continue;
     pthread_mutex_unlock(&lock);
     while (done != rest) {
         job *next = done->next;
@@ -295,7 +281,7 @@ EXPORT void virtual_tiff_close(line *closed)
         done = next;
     }
     close(closed->read_end);
-    if (closed->write_end != closed->read_end) close(closed->write_end);
+    close(closed->write_end);
     free(closed);
 }
 #endif

@@ -25,11 +25,12 @@ from tests.segment_cases import encode
 from virtual_tiff import VirtualTIFF
 from virtual_tiff.codecs import compiled, direct, workers
 from virtual_tiff.codecs.compiled import Kernels, Line, Recipe
+from virtual_tiff.codecs.jobs import PROCESSORS
 from virtual_tiff.errors import DecodeError
 
 pytestmark = pytest.mark.skipif(
-    compiled.KERNELS is None or os.name != "posix",
-    reason="there was no C compiler when this was installed, or no threads",
+    compiled.KERNELS is None or os.name != "posix" or PROCESSORS < 2,
+    reason="there was no C compiler when this was installed, or there are no such threads here",
 )
 
 type Octets = npt.NDArray[np.uint8]

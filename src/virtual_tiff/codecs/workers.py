@@ -31,7 +31,7 @@ _SHORT_BYTES: Final = 1 << 14
 _LONG_BYTES: Final = 1 << 20
 """Decoded bytes beyond which threads of Python are as good, and a turn of the loop would take milliseconds."""
 
-_THREADS: Final = max(1, PROCESSORS - 1)
+_THREADS: Final = PROCESSORS - 1
 
 _SPARED: Final = _THREADS + 2
 """Jobs in the queue that the loop leaves to the threads, which take them up while it is busy with one."""
@@ -152,6 +152,8 @@ def _open(loop: asyncio.AbstractEventLoop, kernels: Kernels) -> _Queue | None:
 
 
 def _start(kernels: Kernels) -> bool:
+    if PROCESSORS < 2:  # a thread would only take turns with the loop
+        return False
     _at_exit_stop(kernels)
     return kernels.start(_THREADS)
 
