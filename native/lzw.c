@@ -3,6 +3,7 @@
 #include "kernels.h"
 
 enum { CLEAR = 256, END = 257, FIRST = 258, CODES = 4096, WIDTH_MIN = 9, WIDTH_MAX = 12, STEP = 16 };
+enum { CODES_AT_ONCE = 4 }; /* as many as eight bytes hold, wherever the first one begins */
 
 /* Strings of the table: single bytes, and what stands somewhere in what is decoded already. */
 typedef struct {
@@ -32,10 +33,12 @@ int lzw(const uint8_t *encoded, size_t size, uint8_t *out, size_t expected)
     const uint8_t *before = NULL; /* the string before, in `out` */
     size_t bit = 0, at = 0, length = 0;
     uint32_t width = WIDTH_MIN, next = CLEAR; /* CLEAR: the table must be cleared; END: it has been */
-    while (at < expected) {
-        if (bit + width > 8 * size) return 0;
-        uint32_t code = (uint32_t)(eight_bytes(encoded + bit / 8, size - bit / 8) << bit % 8 >> (64 - width));
-        bit += width;
+    uint64_t bits = 0;
+    for (uint32_t count = 0; at < expected; count++) {
+        if (count % CODES_AT_ONCE == 0) bits = eight_bytes(encoded + bit / 8, size - bit / 8) << bit % 8;
+        uint32_t code = (uint32_t)(bits >> (64 - width));
+        bits <<= width, bit += width;
+        if (bit > 8 * size) return 0;
         if (code == CLEAR) {
             width = WIDTH_MIN, next = END;
             continue;
