@@ -1,5 +1,5 @@
-/* What all kernels need. They are called by `virtual_tiff.codecs.compiled`, which checks what it passes. Nothing but the
- * memory that is passed is touched; only `segments.c` and `workers.c` keep memory of their own. */
+/* What all kernels need. They are called by `virtual_tiff.codecs.compiled`, which checks what it passes. Kernels
+ * touch nothing but the memory that is passed; `segments.c`, `jpeg.c`, `workers.c` and `processors.c` keep state. */
 
 #ifndef VIRTUAL_TIFF_KERNELS_H
 #define VIRTUAL_TIFF_KERNELS_H
