@@ -54,6 +54,7 @@ const FIELDS = {
   ycbcr_coefficients: [list(3, Number.isFinite)],
   reference_black_white: [list(6, Number.isFinite)],
   white_point: [list(2, Number.isFinite)],
+  chunk: [oneOf("planes", "pixels")],
 };
 const REQUIRED = ["compression", "columns", "rows"];
 
@@ -85,12 +86,14 @@ export function parse(configuration) {
     ...{ sampleFormat: fields.sample_format, byteOrder: fields.byte_order, photometric: fields.photometric },
     ...{ subsampling: fields.subsampling, color: fields.color, colorMap: fields.color_map, configuration },
     ...{ coefficients: fields.ycbcr_coefficients, blackWhite: fields.reference_black_white, whitePoint: fields.white_point },
+    chunk: fields.chunk,
     stream: compression in STREAMS,
     exact: EXACT.has(compression),
     decompressor: STREAMS[compression] ?? IMAGES[compression],
   };
   Object.assign(config, readDepths(fields));
-  config.pixelBytes = config.color === undefined ? config.samples * config.size : 3;
+  config.outSamples = config.color === undefined ? samples : 3;
+  config.pixelBytes = config.color === undefined ? samples * config.size : 3;
   checkPredictor(config);
   Object.assign(config, rowsOfStream(config));
   return config;

@@ -230,3 +230,18 @@ export function unpackBlocks(bytes, blockRows, byteOrder, { columns, rows, bits,
   }
   return new Uint8Array(output.buffer);
 }
+
+/** The samples of interleaved pixels, plane by plane. */
+export function inPlanes(pixels, { outSamples: samples, pixelBytes }) {
+  const size = pixelBytes / samples;
+  const count = pixels.length / pixelBytes;
+  const planes = new Uint8Array(pixels.length);
+  let to = 0;
+  for (let sample = 0; sample < samples; sample++) {
+    for (let pixel = 0; pixel < count; pixel++) {
+      const from = pixel * pixelBytes + sample * size;
+      for (let byte = 0; byte < size; byte++) planes[to++] = pixels[from + byte];
+    }
+  }
+  return planes;
+}

@@ -8,7 +8,7 @@ import { unPackBits } from "./packbits.mjs";
 import { pixarLog } from "./pixarlog.mjs";
 import { unpredict } from "./predictor.mjs";
 import { next, thunderscan } from "./runs.mjs";
-import { reverseBits, unpack, unpackBlocks } from "./samples.mjs";
+import { inPlanes, reverseBits, unpack, unpackBlocks } from "./samples.mjs";
 import { sgiLog } from "./sgilog.mjs";
 
 export { SegmentError };
@@ -26,6 +26,7 @@ export function segmentCodec(decompressors = {}) {
 }
 
 export class SegmentCodec {
+  // also where the codec makes a chunk of an array: zarrita then reads its bytes as little-endian samples, as they are
   kind = "bytes_to_bytes";
 
   static fromConfig(configuration) {
@@ -54,10 +55,12 @@ export class SegmentCodec {
     const held = config.stream ? await this.readStream(bytes) : await this.readImage(bytes);
     const pixels = this.convert === undefined ? held : this.convert(held);
     const size = config.rows * config.columns * config.pixelBytes;
-    if (pixels.length === size) return pixels;
-    const full = new Uint8Array(size);
-    full.set(pixels.subarray(0, size));
-    return full;
+    let full = pixels;
+    if (pixels.length !== size) {
+      full = new Uint8Array(size);
+      full.set(pixels.subarray(0, size));
+    }
+    return config.chunk === "planes" && config.outSamples > 1 ? inPlanes(full, config) : full;
   }
 
   async readStream(bytes) {

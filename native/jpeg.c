@@ -5,7 +5,7 @@
 #include "kernels.h"
 #include <setjmp.h>
 
-enum { VERSION = 80, GRAY = 1, RGB = 2, YCBCR = 3, TABLES_ONLY = 2, HEADER = 1, MOST_ROWS = 16 };
+enum { VERSION = 80, GRAY = 1, RGB = 2, YCBCR = 3, TABLES_ONLY = 2, HEADER = 1 };
 enum { BASELINE = 0xC0, PROGRESSIVE = 0xC2, HUFFMAN_TABLES = 0xC4, START = 0xD8, SCAN = 0xDA, FILL = 0xFF };
 
 /* The beginnings of libjpeg's structures, as its interface number 8 has them for processors of 64 bits; libjpeg itself
@@ -96,8 +96,23 @@ static int is_plain(const recipe *how, const uint8_t *stream, size_t size)
     return 0;
 }
 
-static int decode(
-    const libjpeg *by, attempt *this, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+/* Read the next rows, to where they belong or, in planes, by way of `some_rows`. */
+static uint32_t read_rows(const libjpeg *by, decoder *of, const recipe *how, uint8_t *out, uint8_t *some_rows)
+{
+    uint8_t *rows[PICTURE_ROWS];
+    const size_t first = of->next_row, columns = of->out_width;
+    uint32_t count = of->out_height - of->next_row;
+    if (count > PICTURE_ROWS) count = PICTURE_ROWS;
+    for (uint32_t i = 0; i < count; i++)
+        rows[i] = how->in_planes ? some_rows + i * how->row_bytes : out + (first + i) * how->row_bytes;
+    count = by->read_rows(of, rows, count);
+    if (how->in_planes)
+        virtual_tiff_planes(some_rows, count * columns, how->samples, 1, out + first * columns, how->rows * columns);
+    return count;
+}
+
+static int decode(const libjpeg *by, attempt *this, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out,
+                  uint8_t *some_rows)
 {
     decoder *of = &this->decoder;
     if (how->tables_size) {
@@ -110,19 +125,15 @@ static int decode(
     of->out_color = how->samples == 1 ? GRAY : RGB;
     by->start(of);
     if (of->out_width * (size_t)of->out_components != how->row_bytes || of->out_height != how->rows) return 0;
-    while (of->next_row < of->out_height) {
-        uint8_t *rows[MOST_ROWS];
-        uint32_t count = of->out_height - of->next_row;
-        if (count > MOST_ROWS) count = MOST_ROWS;
-        for (uint32_t i = 0; i < count; i++) rows[i] = out + (of->next_row + i) * how->row_bytes;
-        if (!by->read_rows(of, rows, count)) return 0;
-    }
+    while (of->next_row < of->out_height)
+        if (!read_rows(by, of, how, out, some_rows)) return 0;
     this->has_all_rows = 1;
     return by->finish(of);
 }
 
 /* Return whether the segment is decoded; without one, whether there is a libjpeg that knows these structures. */
-static int attempt_to(const libjpeg *by, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+static int attempt_to(
+    const libjpeg *by, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out, uint8_t *some_rows)
 {
     attempt this;
     memset(&this.decoder, 0, sizeof this.decoder);
@@ -134,15 +145,16 @@ static int attempt_to(const libjpeg *by, const recipe *how, const uint8_t *encod
     volatile int is_decoded = 0;
     if (!setjmp(this.failed)) {
         by->make(&this.decoder, VERSION, sizeof this.decoder);
-        is_decoded = !how || decode(by, &this, how, encoded, size, out);
+        is_decoded = !how || decode(by, &this, how, encoded, size, out, some_rows);
     }
     by->destroy(&this.decoder);
     return is_decoded;
 }
 
-int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+/* Of a picture in planes, `some_rows` is memory for PICTURE_ROWS of its rows. */
+int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out, uint8_t *some_rows)
 {
-    return library.make && is_plain(how, encoded, size) && attempt_to(&library, how, encoded, size, out);
+    return library.make && is_plain(how, encoded, size) && attempt_to(&library, how, encoded, size, out, some_rows);
 }
 
 /* Use a library, or none; return whether that can be done. */
@@ -150,14 +162,14 @@ int use_jpeg(void *const functions[8])
 {
     libjpeg found;
     memcpy(&found, functions, sizeof found);
-    if (found.make && !attempt_to(&found, NULL, NULL, 0, NULL)) memset(&found, 0, sizeof found);
+    if (found.make && !attempt_to(&found, NULL, NULL, 0, NULL, NULL)) memset(&found, 0, sizeof found);
     library = found;
     return found.make != NULL;
 }
 #else
-int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out, uint8_t *some_rows)
 {
-    (void)how, (void)encoded, (void)size, (void)out;
+    (void)how, (void)encoded, (void)size, (void)out, (void)some_rows;
     return 0;
 }
 

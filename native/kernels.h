@@ -19,6 +19,18 @@
 
 typedef uint8_t vector __attribute__((vector_size(16)));
 
+static inline __attribute__((always_inline)) vector load(const uint8_t *from)
+{
+    vector v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+static inline __attribute__((always_inline)) void store(uint8_t *to, vector v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
 /* The next bits of a stream, the first one in front; zeros behind its end. */
 static inline uint64_t eight_bytes(const uint8_t *from, size_t left)
 {
@@ -34,6 +46,8 @@ EXPORT int virtual_tiff_kernels(void);
 EXPORT int virtual_tiff_horizontal(uint8_t *rows, size_t count, size_t row_bytes, size_t width, size_t distance, int big);
 EXPORT int virtual_tiff_floating_point(
     uint8_t *rows, uint8_t *out, size_t count, size_t row_bytes, size_t width, size_t distance);
+EXPORT void virtual_tiff_planes(
+    const uint8_t *pixels, size_t count, size_t samples, size_t width, uint8_t *planes, size_t plane_bytes);
 EXPORT int virtual_tiff_bits(const uint8_t *packed, uint8_t *out, size_t rows, size_t row_bytes, size_t count,
                              size_t bits, size_t width, int is_signed);
 
@@ -44,8 +58,11 @@ typedef struct {
     const uint8_t *tables; /* of JPEG, what its streams lack */
     size_t tables_size;
     uint32_t compression, predictor, big;
-    uint32_t samples, is_ycbcr; /* of JPEG */
+    uint32_t samples, in_planes; /* of a pixel, and whether they are taken apart */
+    uint32_t is_ycbcr; /* of JPEG */
 } recipe;
+
+enum { PICTURE_ROWS = 16 }; /* those that are decoded before they are taken apart */
 
 /* A line of jobs, whose results somebody waits for. */
 typedef struct line line;
@@ -56,7 +73,7 @@ int present_processor(void);
 void leave_processor(int processor);
 int lzw(const uint8_t *encoded, size_t size, uint8_t *out, size_t expected);
 int use_jpeg(void *const functions[8]);
-int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
+int jpeg(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out, uint8_t *some_rows);
 EXPORT int virtual_tiff_libraries(void *const functions[12]);
 EXPORT int virtual_tiff_segment(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out);
 

@@ -17,18 +17,6 @@ typedef void sums_of_rows(uint8_t *row, size_t stride, size_t size, size_t dista
         index(x, 6, lane), index(x, 7, lane), index(x, 8, lane), index(x, 9, lane), index(x, 10, lane),                \
         index(x, 11, lane), index(x, 12, lane), index(x, 13, lane), index(x, 14, lane), index(x, 15, lane)
 
-static inline __attribute__((always_inline)) vector load(const uint8_t *from)
-{
-    vector v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-
-static inline __attribute__((always_inline)) void store(uint8_t *to, vector v)
-{
-    memcpy(to, &v, sizeof v);
-}
-
 #ifdef __x86_64__
 #define NAME(name) name##_single
 #define TARGET __attribute__((target("ssse3")))
@@ -54,7 +42,7 @@ static inline __attribute__((always_inline)) void store(uint8_t *to, vector v)
 /* The version of the parameters of all kernels, or 0 on a processor that cannot run them. */
 EXPORT int virtual_tiff_kernels(void)
 {
-    return USABLE ? 4 : 0;
+    return USABLE ? 5 : 0;
 }
 
 /* Replace each sample of `width` bytes by the sum of itself and those that lie a multiple of `distance` bytes before it

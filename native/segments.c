@@ -90,25 +90,53 @@ static uint8_t *scratch_of(tools *with, size_t size)
     return with->scratch;
 }
 
+/* Undo the predictor; return where the samples are then: in `decoded`, or in memory for as many bytes, or nowhere. */
+static uint8_t *unpredict(const recipe *how, uint8_t *decoded, uint8_t *joined)
+{
+    const size_t rows = how->rows, row_bytes = how->row_bytes, width = how->width, distance = how->distance;
+    switch (how->predictor) {
+    case 1: return decoded;
+    case HORIZONTAL: return virtual_tiff_horizontal(decoded, rows, row_bytes, width, distance, (int)how->big) ? decoded : NULL;
+    case FLOATING_POINT: return virtual_tiff_floating_point(decoded, joined, rows, row_bytes, width, distance) ? joined : NULL;
+    default: return NULL;
+    }
+}
+
+static int decode_stream(tools *with, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
+{
+    const size_t expected = how->rows * how->row_bytes;
+    const int is_floating = how->predictor == FLOATING_POINT, in_planes = how->in_planes != 0;
+    uint8_t *scratch = NULL;
+    if (is_floating || in_planes) {
+        if (expected > SIZE_MAX / 2) return 0;
+        scratch = scratch_of(with, is_floating && in_planes ? 2 * expected : expected);
+        if (!scratch) return 0;
+    }
+    uint8_t *decoded = scratch ? scratch : out;
+    if (!decompress(with, how->compression, encoded, size, decoded, expected)) return 0;
+    const uint8_t *samples = unpredict(how, decoded, in_planes ? scratch + expected : out);
+    if (!samples) return 0;
+    if (in_planes) {
+        const size_t pixels = expected / (how->samples * how->width);
+        virtual_tiff_planes(samples, pixels, how->samples, how->width, out, pixels * how->width);
+    }
+    return 1;
+}
+
 static int decode(tools *with, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
 {
-    size_t expected = how->rows * how->row_bytes;
-    uint8_t *into = how->predictor == FLOATING_POINT ? scratch_of(with, expected) : out;
-    if (!into || !decompress(with, how->compression, encoded, size, into, expected)) return 0;
-    switch (how->predictor) {
-    case 1: return 1;
-    case HORIZONTAL:
-        return virtual_tiff_horizontal(out, how->rows, how->row_bytes, how->width, how->distance, (int)how->big);
-    case FLOATING_POINT:
-        return virtual_tiff_floating_point(into, out, how->rows, how->row_bytes, how->width, how->distance);
-    default: return 0;
+    if (how->compression != JPEG) return decode_stream(with, how, encoded, size, out);
+    uint8_t *some_rows = NULL;
+    if (how->in_planes) {
+        some_rows = how->row_bytes > SIZE_MAX / PICTURE_ROWS ? NULL : scratch_of(with, PICTURE_ROWS * how->row_bytes);
+        if (!some_rows) return 0;
     }
+    return jpeg(how, encoded, size, out, some_rows);
 }
 
 /* Return whether the segment is decoded, to rows * row_bytes bytes; if not, what is in `out` means nothing. */
 EXPORT int virtual_tiff_segment(const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
 {
-    if (how->compression == JPEG) return jpeg(how, encoded, size, out);
     tools *with = take_tools();
     if (!with) return 0;
     int decoded = decode(with, how, encoded, size, out);

@@ -507,11 +507,47 @@ def logarithms() -> Iterator[Vector]:
     yield Vector("image-sgilog24", text, configuration, encoded, np.array(words, "<u2").tobytes())
 
 
+def planes() -> Iterator[Vector]:
+    """Samples that are taken apart, or need not be."""
+    for dtype, samples in (("u1", 3), ("u2", 4), ("f4", 3), ("f8", 2), ("u2", 7)):
+        image = picture(dtype, samples)
+        sample_format = 3 if image.dtype.kind == "f" else 1
+        fields = {"samples": samples, "bits_per_sample": 8 * image.itemsize, "sample_format": sample_format}
+        configuration = config(8, **fields, byte_order="big") | {"chunk": "planes"}
+        encoded = encode(image.astype(f">{dtype}").tobytes(), 8)
+        text = f"{samples} interleaved samples of {8 * image.itemsize} bits, in planes"
+        apart = np.moveaxis(image, -1, 0).astype(f"<{dtype}")
+        yield Vector(f"chunk-planes-{dtype}-x{samples}", text, configuration, encoded, apart.tobytes())
+    image = picture("u1", 3)
+    fields = {"samples": 3, "predictor": 2, "last_rows": 2}
+    differences = image[:2].copy()
+    differences[:, 1:] -= image[:2, :-1]
+    apart = np.zeros((3, ROWS, COLUMNS), np.uint8)
+    apart[:, :2] = np.moveaxis(image[:2], -1, 0)
+    text = "a short last strip with predictor 2, in planes: each is padded"
+    configuration = config(5, **fields) | {"chunk": "planes"}
+    yield Vector("chunk-planes-short", text, configuration, encode(differences.tobytes(), 5), apart.tobytes())
+    inks = picture("u1", 4)
+    rgb = ((255 - inks[..., :3].astype(int)) * (255 - inks[..., 3:].astype(int)) // 255).astype(np.uint8)
+    configuration = config(32773, samples=4) | {"photometric": 5, "color": "rgb", "chunk": "planes"}
+    text = "CMYK as RGB, in planes"
+    yield Vector(
+        "chunk-planes-color", text, configuration, encode(inks.tobytes(), 32773), np.moveaxis(rgb, -1, 0).tobytes()
+    )
+    configuration = config(8, samples=3) | {"chunk": "pixels"}
+    text = "interleaved samples as they are"
+    yield Vector("chunk-pixels", text, configuration, encode(image.tobytes(), 8), image.tobytes())
+    single = picture("u2", 1).astype("<u2")
+    configuration = config(8, bits_per_sample=16) | {"chunk": "planes"}
+    text = "planes of one sample"
+    yield Vector("chunk-planes-u2-x1", text, configuration, encode(single.tobytes(), 8), single.tobytes())
+
+
 def main() -> None:
     """Write all vectors."""
     FOLDER.mkdir(exist_ok=True)
     families = [streams, horizontal, floating_point, apart, packing, padding, subsampling, old_lzw, images]
-    families += [long_lzw, sound_or_not, parts, short_blocks, inks_and_chroma, scanners, logarithms]
+    families += [long_lzw, sound_or_not, parts, short_blocks, inks_and_chroma, scanners, logarithms, planes]
     for family in families:
         for vector in family():
             vector.write()

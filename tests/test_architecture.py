@@ -117,6 +117,7 @@ GUESTS = {
 ZARR_FOR_CODECS = {
     *("zarr.abc.codec", "zarr.core.array_spec", "zarr.core.buffer", "zarr.core.common"),
     *("zarr.codecs", "zarr.core.config", "zarr.registry"),  # which importing the others loads too
+    *("zarr.abc.store", "zarr.core.indexing"),
 }
 """A consumer of a published store pays for what the codecs import: the base classes and nothing more."""
 

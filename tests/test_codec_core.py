@@ -30,7 +30,7 @@ from virtual_tiff.codecs.core import ExactZlib, ExactZstd, Zlib, Zstd, with_own_
 from virtual_tiff.cube.open import open_cube, open_repository
 from virtual_tiff.cube.publish import publish
 from virtual_tiff.errors import DecodeError
-from virtual_tiff.pipeline import set_fast_pipeline
+from virtual_tiff.pipeline import set_own_decoders
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (3, 40, 30), "u2")
 WHOLE = np.moveaxis(PIXELS, 0, -1).tobytes()
@@ -79,7 +79,7 @@ def test_the_same_samples_and_the_same_metadata(name: str, side: int) -> None:
     values[:, side:] = 1  # a chunk that is missing
     opened = zarr.open_array(array.store, mode="r")
     theirs = opened.metadata.to_dict()
-    set_fast_pipeline(opened)
+    set_own_decoders(opened)
     assert type(codec_of(opened)) is OURS[name]
     assert type(opened.async_array.codec_pipeline) is BatchedCodecPipeline
     assert opened.metadata.to_dict() == theirs
@@ -94,7 +94,7 @@ def test_they_encode_as_zarr_does(name: str) -> None:
     store = MemoryStore()
     array = zarr.create_array(store, shape=(9,), chunks=(9,), dtype="i8", compressors=[CODECS[name]])
     ours = zarr.open_array(store, mode="r+")
-    set_fast_pipeline(ours)
+    set_own_decoders(ours)
     ours[...] = np.arange(9)
     assert codec_of(ours).to_dict() == array.metadata.to_dict()["codecs"][-1]  # type: ignore[index]
     np.testing.assert_array_equal(array[...], np.arange(9))
@@ -118,7 +118,7 @@ DAMAGED: dict[str, Callable[[str], bytes]] = {
 )
 def test_damaged_chunks_raise_our_error(damage: str, name: str) -> None:
     array = array_of(CODECS[name], DAMAGED[damage](name))
-    set_fast_pipeline(array)
+    set_own_decoders(array)
     np.testing.assert_array_equal(array[:, :, 30:], PIXELS)
     with pytest.raises(DecodeError) as caught:
         array[:, :, :30]
@@ -128,7 +128,7 @@ def test_damaged_chunks_raise_our_error(damage: str, name: str) -> None:
 def test_bytes_behind_the_stream_are_ignored_as_zlib_does() -> None:
     array = array_of(ZLIB, zlib.compress(WHOLE) + b"more")
     np.testing.assert_array_equal(array[:, :, :30], PIXELS)
-    set_fast_pipeline(array)
+    set_own_decoders(array)
     np.testing.assert_array_equal(array[:, :, :30], PIXELS)
 
 
@@ -155,7 +155,7 @@ def test_other_chains_are_left_alone() -> None:
 def test_a_pipeline_that_is_configured_stays() -> None:
     with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.FusedCodecPipeline"}):
         array = array_of(ZLIB)
-    set_fast_pipeline(array)
+    set_own_decoders(array)
     assert type(array.async_array.codec_pipeline) is FusedCodecPipeline
     assert type(codec_of(array)) is zarr_numcodecs.Zlib
 

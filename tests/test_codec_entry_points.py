@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from tests.segment_cases import encode
-from virtual_tiff.codecs import zarr2, zarr3
+from virtual_tiff.codecs import direct, workers, zarr2, zarr3
 from virtual_tiff.codecs.config import SegmentConfig
 from virtual_tiff.errors import DecodeError, UnsupportedError
 
@@ -59,21 +60,30 @@ print(json.dumps({"sum": int(decoded.sum()), "loaded": loaded, "foreign": foreig
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("side", [8, 700])
-def test_batches_of_chunks_small_and_large(side: int, count: int, pipeline: str) -> None:
+@pytest.mark.parametrize("side", [8, 256, 700])
+@pytest.mark.parametrize("chunk", [None, "planes"])
+def test_batches_of_chunks_small_and_large(chunk: Any, side: int, count: int, pipeline: str) -> None:
     """Small chunks are decoded where they are, large ones in another thread; missing ones stay missing."""
-    config = SegmentConfig(compression=8, columns=side, rows=side, bits_per_sample=(16,), predictor=2)
+    config = SegmentConfig(compression=8, columns=side, rows=side, bits_per_sample=(16,), predictor=2, chunk=chunk)
+    codec = zarr3.Segment.from_dict({"name": "virtual_tiff.segment", "configuration": config.to_json()})
+    chain = {"compressors": [codec]} if chunk is None else {"serializer": codec, "compressors": None}
     images = [np.random.default_rng(seed).integers(0, 60000, (side, side), "u2") for seed in range(count)]
     tiles = [encode(np.diff(image, axis=1, prepend=np.uint16(0)).tobytes(), 8) for image in images]
     with zarr.config.set({"codec_pipeline.path": pipeline, "codec_pipeline.batch_size": 4}):
         array = zarr.create_array(
             MemoryStore(), shape=(side, (count + 1) * side), chunks=(side, side), dtype="uint16",
-            compressors=[zarr3.Segment(config)], fill_value=7,
+            fill_value=7, **chain,
         )  # fmt: skip
         for number, tile in enumerate(tiles):
             sync(array.store.set(f"c/0/{number}", default_buffer_prototype().buffer.from_bytes(tile)))
         expected = np.concatenate([*images, np.full((side, side), 7, "u2")], axis=1)
         np.testing.assert_array_equal(array[...], expected)
+        np.testing.assert_array_equal(array[2:5, side - 3 :], expected[2:5, side - 3 :])
+        np.testing.assert_array_equal(array[3], expected[3])
+        chosen = np.array([side - 1, 0, side + 1])
+        rows = np.array([1, 0, 2])
+        np.testing.assert_array_equal(array.oindex[rows, chosen], expected[np.ix_(rows, chosen)])
+        np.testing.assert_array_equal(array.vindex[rows, chosen], expected[rows, chosen])
 
 
 def segments() -> list[bytes]:
@@ -82,7 +92,23 @@ def segments() -> list[bytes]:
     return [encode(strip.tobytes(), 8) for strip in (stored[:4], stored[4:])]
 
 
-def metadata() -> dict[str, Any]:
+CHAINS: dict[str, list[dict[str, Any]]] = {
+    "array to bytes": [
+        {"name": "virtual_tiff.segment", "configuration": replace(CONFIG, chunk="planes").to_json()},
+    ],
+    "array to bytes, transposed": [
+        {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
+        {"name": "virtual_tiff.segment", "configuration": replace(CONFIG, chunk="pixels").to_json()},
+    ],
+    "bytes to bytes": [
+        {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "virtual_tiff.segment", "configuration": CONFIG.to_json()},
+    ],
+}
+
+
+def metadata(chain: str) -> dict[str, Any]:
     return {
         "zarr_format": 3,
         "node_type": "array",
@@ -91,25 +117,22 @@ def metadata() -> dict[str, Any]:
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [3, 4, 8]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": 0,
-        "codecs": [
-            {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            {"name": "virtual_tiff.segment", "configuration": CONFIG.to_json()},
-        ],
+        "codecs": CHAINS[chain],
     }
 
 
-def write_array(folder: Path) -> None:
-    (folder / "zarr.json").write_text(json.dumps(metadata()))
+def write_array(folder: Path, chain: str = "array to bytes") -> None:
+    (folder / "zarr.json").write_text(json.dumps(metadata(chain)))
     for row, segment in enumerate(segments()):
         path = folder / f"c/0/{row}/0"
         path.parent.mkdir(parents=True)
         path.write_bytes(segment)
 
 
+@pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_zarr_reads_through_either_pipeline(tmp_path: Path, pipeline: str) -> None:
-    write_array(tmp_path)
+def test_zarr_reads_through_either_pipeline(tmp_path: Path, pipeline: str, chain: str) -> None:
+    write_array(tmp_path, chain)
     with zarr.config.set({"codec_pipeline.path": pipeline}):
         array = zarr.open_array(tmp_path, mode="r")
         assert getattr(array.async_array.codec_pipeline, "sync_transform", "absent") is not None
@@ -117,9 +140,10 @@ def test_zarr_reads_through_either_pipeline(tmp_path: Path, pipeline: str) -> No
         np.testing.assert_array_equal(array[1:2, 3:5, 2:7], np.moveaxis(IMAGE, -1, 0)[1:2, 3:5, 2:7])
 
 
+@pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_a_damaged_chunk_raises_our_error(tmp_path: Path, pipeline: str) -> None:
-    write_array(tmp_path)
+def test_a_damaged_chunk_raises_our_error(tmp_path: Path, pipeline: str, chain: str) -> None:
+    write_array(tmp_path, chain)
     (tmp_path / "c/0/1/0").write_bytes(b"garbage")
     with zarr.config.set({"codec_pipeline.path": pipeline}):
         array = zarr.open_array(tmp_path, mode="r")
@@ -128,45 +152,89 @@ def test_a_damaged_chunk_raises_our_error(tmp_path: Path, pipeline: str) -> None
     assert caught.value.feature == "corrupt-segment"
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_writing_is_refused(tmp_path: Path, pipeline: str) -> None:
+@pytest.mark.parametrize("change", [{"data_type": "uint8"}, {"chunk": [3, 4, 4]}, {"chunk": [1, 4, 8]}], ids=str)
+def test_chunks_of_another_size_are_refused_when_the_array_is_opened(tmp_path: Path, change: dict[str, Any]) -> None:
     write_array(tmp_path)
+    document = metadata("array to bytes")
+    document["data_type"] = change.get("data_type", "uint16")
+    document["chunk_grid"]["configuration"]["chunk_shape"] = change.get("chunk", [3, 4, 8])
+    (tmp_path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(DecodeError, match="makes chunks of 192 bytes") as caught:
+        zarr.open_array(tmp_path, mode="r")
+    assert caught.value.feature == "codec-config"
+
+
+def test_small_chunks_that_the_kernels_decode_are_not_for_threads_of_python() -> None:
+    """Only those have no synchronous protocol, for which the fused pipeline has threads."""
+    if not workers.would_decode(direct.recipe(replace(CONFIG, columns=128, rows=128, last_rows=None))):
+        pytest.skip("this installation has no kernels, or this machine one processor")
+    kinds = {
+        (side, compression): type(
+            zarr3.Segment.from_dict(
+                {
+                    "name": "virtual_tiff.segment",
+                    "configuration": {"compression": compression, "columns": side, "rows": side, "chunk": "planes"},
+                }
+            )
+        )
+        for side in (16, 256, 1024)
+        for compression in (8, 32773)
+    }
+    assert {key for key, kind in kinds.items() if kind is zarr3.ArraySegment} == {(256, 8)}
+    assert set(kinds.values()) == {zarr3.ArraySegment, zarr3.SyncArraySegment}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_writing_is_refused(tmp_path: Path, pipeline: str, chain: str) -> None:
+    write_array(tmp_path, chain)
     with zarr.config.set({"codec_pipeline.path": pipeline}):
         array = zarr.open_array(tmp_path, mode="r+")
         with pytest.raises(UnsupportedError, match="only decodes"):
             array[...] = np.moveaxis(IMAGE, -1, 0) + 1
 
 
-def test_zarr_v2_reads_through_numcodecs() -> None:
+@pytest.mark.parametrize("chunk", [None, "planes", "pixels"])
+def test_zarr_v2_reads_through_numcodecs(chunk: Any) -> None:
+    shape, chunks = ([3, 6, 8], [3, 4, 8]) if chunk == "planes" else ([6, 8, 3], [4, 8, 3])
     v2 = {
         "zarr_format": 2,
-        "shape": [6, 8, 3],
-        "chunks": [4, 8, 3],
+        "shape": shape,
+        "chunks": chunks,
         "dtype": "<u2",
-        "compressor": {"id": "virtual_tiff.segment", **CONFIG.to_json()},
+        "compressor": {"id": "virtual_tiff.segment", **replace(CONFIG, chunk=chunk).to_json()},
         "filters": None,
         "fill_value": 0,
         "order": "C",
     }
-    entries = {".zarray": json.dumps(v2).encode()} | {f"{row}.0.0": part for row, part in enumerate(segments())}
+    keys = ["0.0.0", "0.1.0" if chunk == "planes" else "1.0.0"]
+    entries = {".zarray": json.dumps(v2).encode(), **dict(zip(keys, segments(), strict=True))}
     prototype = zarr.core.buffer.default_buffer_prototype()
     store = MemoryStore({key: prototype.buffer.from_bytes(value) for key, value in entries.items()})
     array = zarr.open_array(store, mode="r", zarr_format=2)
-    np.testing.assert_array_equal(array[...], IMAGE)
+    np.testing.assert_array_equal(array[...], np.moveaxis(IMAGE, -1, 0) if chunk == "planes" else IMAGE)
 
 
-def test_the_codec_of_zarr_is_a_value() -> None:
-    codec = zarr3.Segment(CONFIG)
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (zarr3.BytesSegment, CONFIG),
+        (zarr3.SyncArraySegment, replace(CONFIG, chunk="planes")),
+        (zarr3.SyncArraySegment, replace(CONFIG, chunk="pixels")),
+    ],
+)
+def test_the_codec_of_zarr_is_a_value(kind: type[zarr3.Segment], config: SegmentConfig) -> None:
+    codec: Any = kind(config)
     described = codec.to_dict()
-    assert described == {"name": "virtual_tiff.segment", "configuration": CONFIG.to_json()}
+    assert described == {"name": "virtual_tiff.segment", "configuration": config.to_json()}
     again = zarr3.Segment.from_dict(json.loads(json.dumps(described)))
     assert again == codec
     assert hash(again) == hash(codec)
     assert pickle.loads(pickle.dumps(codec)) == codec  # noqa: S301 - our own bytes
     with pytest.raises(UnsupportedError):
-        codec.compute_encoded_size(1, None)  # type: ignore[arg-type]
+        codec.compute_encoded_size(1, None)
     with pytest.raises(UnsupportedError):
-        sync(codec._encode_single(None, None))  # type: ignore[arg-type]
+        sync(codec._encode_single(None, None))
 
 
 @pytest.mark.parametrize("configuration", [{"columns": 1, "rows": 1, "compression": 99}, {"bits": 8}, "none"])

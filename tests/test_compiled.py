@@ -125,6 +125,34 @@ def test_samples_of_any_number_of_bits(shape: tuple[int, int], depth: int, wide:
 
 
 @needs_kernels
+@settings(max_examples=600, deadline=None)
+@given(
+    pixels=st.integers(1, 600),
+    samples=st.integers(1, 9),
+    width=st.sampled_from([1, 2, 3, 4, 5, 8, 16]),
+    seed=st.integers(0, 2**32),
+)
+def test_samples_are_taken_apart(pixels: int, samples: int, width: int, seed: int) -> None:
+    assert compiled.KERNELS is not None
+    _, interleaved = guarded(1, pixels * samples * width, seed)
+    memory, out = guarded(1, pixels * samples * width, seed + 1)
+    before = memory.copy()
+    compiled.KERNELS.planes(interleaved[0], out[0], samples, width)
+    expected = interleaved.reshape(pixels, samples, width).swapaxes(0, 1)
+    np.testing.assert_array_equal(out.reshape(samples, pixels, width), expected)
+    before[GUARD:-GUARD] = out[0]
+    np.testing.assert_array_equal(memory, before)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("size", "out"), [(10, 10), (12, 24), (12, 6)])
+def test_pixels_that_are_not_whole_or_have_no_room_are_refused(size: int, out: int) -> None:
+    assert compiled.KERNELS is not None
+    with pytest.raises(ValueError, match=f"{out} bytes of memory for {size} of pixels of 3 x 2"):
+        compiled.KERNELS.planes(np.zeros(size, np.uint8), np.zeros(out, np.uint8), 3, 2)
+
+
+@needs_kernels
 @pytest.mark.parametrize("size", [1 << 10, 1 << 20])
 def test_large_blocks_let_other_threads_run_and_return_the_same(size: int) -> None:
     assert compiled.KERNELS is not None

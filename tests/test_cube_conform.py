@@ -24,7 +24,7 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
     "data type": ({"dtype": "int16"}, "data type (int16, not uint16)"),
     "tiles": ({"blockxsize": 64}, "chunk shape (48 x 64, not 48 x 32)"),
     "codec": ({"compress": "zstd"}, "codecs (bytes > zstd, not bytes > numcodecs.zlib)"),
-    "predictor": ({"predictor": 2}, "codecs (bytes > virtual_tiff.segment, not bytes > numcodecs.zlib)"),
+    "predictor": ({"predictor": 2}, "codecs (virtual_tiff.segment, not bytes > numcodecs.zlib)"),
     "nodata": ({"nodata": 5}, "nodata (5, not none)"),
     "CRS": ({"crs": "EPSG:32634"}, "CRS (EPSG:32634, not EPSG:32633)"),
     "transform": ({"transform": from_origin(500010.0, 4600000.0, 10.0, 10.0)}, "transform ([10.0, 0.0, 500010.0"),

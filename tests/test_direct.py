@@ -41,7 +41,8 @@ CONFIGS = st.builds(
     byte_order=st.sampled_from(["little", "big"]),
     predictor=st.sampled_from([1, 2, 3, 34892, 34893, 34894, 34895]),
     fill_order=st.sampled_from([1, 1, 1, 2]),
-).flatmap(lambda config: st.integers(1, 4).map(lambda samples: _with(config, samples=samples)))
+    chunk=st.sampled_from([None, "planes", "planes", "pixels"]),
+).flatmap(lambda config: st.integers(1, 6).map(lambda samples: _with(config, samples=samples)))
 
 
 def _with(config: SegmentConfig, **changes: Any) -> SegmentConfig:
@@ -74,17 +75,20 @@ def test_the_same_as_by_libraries(config: SegmentConfig, seed: int, values: int,
 
 @pytest.mark.parametrize("compression", [5, 8, 32946, 50000])
 @pytest.mark.parametrize("predictor", [1, 2, 3])
-def test_whole_segments_are_decoded_directly(compression: int, predictor: int) -> None:
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("chunk", ["planes", "pixels"])
+def test_whole_segments_are_decoded_directly(compression: int, predictor: int, samples: int, chunk: Any) -> None:
     """As tifffile encodes the differences."""
-    pixels = np.linspace(0, 1, 64 * 48, dtype="f4").reshape(48, 64, 1)
-    bits = {"bits_per_sample": (32,), "sample_format": 3, "columns": 64, "rows": 48}
-    config = SegmentConfig(compression=compression, predictor=predictor, **bits)  # type: ignore[arg-type]
+    pixels = np.linspace(0, 1, 64 * 48 * samples, dtype="f4").reshape(48, 64, samples)
+    bits: dict[str, Any] = {"bits_per_sample": (32,), "sample_format": 3, "columns": 64, "rows": 48}
+    config = SegmentConfig(compression=compression, predictor=predictor, samples=samples, chunk=chunk, **bits)
     apply = tifffile.TIFF.PREDICTORS[predictor]
     raw = pixels if predictor == 1 else apply(pixels if predictor == 3 else pixels.view("u4"), axis=-2)
     encoded = np.frombuffer(encode(raw.tobytes(), compression), np.uint8)
     decoded = direct.decode(encoded, direct.recipe(config))
     assert decoded is not None
-    np.testing.assert_array_equal(decoded.view("<f4").reshape(pixels.shape), pixels)
+    expected = np.moveaxis(pixels, -1, 0) if chunk == "planes" else pixels
+    np.testing.assert_array_equal(decoded.view("<f4").reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize(

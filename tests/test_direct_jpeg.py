@@ -70,6 +70,17 @@ def test_whole_segments_are_decoded_directly(samples: int, photometric: int | No
     assert is_direct(stream, config(samples=samples, photometric=photometric)) != decided
 
 
+@pytest.mark.parametrize("rows", [ROWS, 16, 5])
+def test_samples_in_planes(rows: int) -> None:
+    """The same samples, also where rows are left over from those that are taken apart at once."""
+    stream, fields = stream_of(0, 3, "420", rows), {"photometric": 6, "rows": rows}
+    interleaved, planes = config(**fields), config(**fields, chunk="planes")
+    assert is_direct(stream, planes)
+    pixels = decode_segment(stream, interleaved).reshape(rows, COLUMNS, 3)
+    found = decode_segment(stream, planes).reshape(3, rows, COLUMNS)
+    np.testing.assert_array_equal(found, np.moveaxis(pixels, -1, 0))
+
+
 def test_tables_of_the_ifd_and_progressive_streams() -> None:
     tables, rest = split_tables(stream_of(0, 3, "420", ROWS))
     assert is_direct(rest, config(photometric=6, jpeg_tables=tables))
@@ -118,6 +129,7 @@ FIELDS = st.fixed_dictionaries(
         "photometric": st.sampled_from([None, 1, 2, 6]),
         "columns": st.sampled_from([COLUMNS, COLUMNS, COLUMNS, 80, 48]),
         "last_rows": st.sampled_from([None, 16]),
+        "chunk": st.sampled_from([None, "planes", "pixels"]),
     }
 )
 

@@ -313,7 +313,7 @@ def test_parquet_holds_the_same_as_json(
     records = len(list((tmp_path / "refs.parquet/band_data").iterdir()))
     assert records == len(
         {
-            int(np.ravel_multi_index(tuple(map(int, key.rpartition("/")[2].split("."))), (8, 6, 1))) // record_size
+            int(np.ravel_multi_index(tuple(map(int, key.rpartition("/")[2].split("."))), (1, 8, 6))) // record_size
             for key in references(tmp_path / "refs.json")
             if key.startswith("band_data/") and "/.z" not in key
         }

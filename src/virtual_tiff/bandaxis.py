@@ -1,7 +1,8 @@
 """Where bands stand among the axes: first, ``(band, y, x)``, or last, ``(y, x, band)``, as interleaved files have them.
 
-Chunks are the same bytes either way. With interleaved bands first, a ``transpose`` codec says how they lie in a chunk;
-with bands last there is none, and readers that misread it (GDAL 3.12) or do not have it (Zarr v2) read the array.
+Chunks are the same bytes either way. With interleaved bands first, a ``transpose`` codec says how they lie in a chunk,
+where core codecs decode it; with bands last there is none, and readers that misread it (GDAL 3.12) or do not have it
+(Zarr v2) read the array. ``virtual_tiff.segment`` is told where it puts them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import replace
 from typing import Any, Final, Literal, get_args
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.chain import TRANSPOSE, with_bands_last
 from virtual_tiff.errors import UsageError
 
 type BandAxis = Literal["first", "last"]
 type Order = tuple[int, ...]
 
 _BAND: Final = "band"
-_TRANSPOSE: Final = "transpose"
 
 
 def check_band_axis(band_axis: object) -> None:
@@ -34,13 +35,13 @@ def check_band_axis(band_axis: object) -> None:
 
 def stored_order(codecs: Sequence[Mapping[str, Any]]) -> Order | None:
     """Return the axes of an array in the order in which its chunks are stored, None when that is their own."""
-    orders = (codec["configuration"]["order"] for codec in codecs if codec["name"] == _TRANSPOSE)
+    orders = (codec["configuration"]["order"] for codec in codecs if codec["name"] == TRANSPOSE)
     return next((tuple(order) for order in orders), None)
 
 
 def without_order(codecs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the codecs of an array whose axes are in the order in which its chunks are stored."""
-    return [dict(codec) for codec in codecs if codec["name"] != _TRANSPOSE]
+    return [dict(codec) for codec in codecs if codec["name"] != TRANSPOSE]
 
 
 def in_order[T](values: Sequence[T], order: Order) -> tuple[T, ...]:
@@ -70,15 +71,12 @@ def bands_last(array: VirtualArray, lead: int = 0) -> VirtualArray:
     order = last_order(array.dimension_names, lead)
     if order is None:
         return array
-    stored = stored_order(array.codecs)
-    # Chunks either hold all bands, pixel by pixel, or one.
-    assert stored == order or (stored is None and array.chunk_shape[order[-1]] == 1)  # noqa: S101
     return replace(
         array,
         shape=in_order(array.shape, order),
         chunk_shape=in_order(array.chunk_shape, order),
         dimension_names=in_order(array.dimension_names, order),
-        codecs=tuple(without_order(array.codecs)),
+        codecs=with_bands_last(array.codecs),
         offsets=array.offsets.transpose(order),
         lengths=array.lengths.transpose(order),
         inlined={in_order(index, order): chunk for index, chunk in array.inlined.items()},

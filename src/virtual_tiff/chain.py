@@ -1,11 +1,13 @@
 """From a segment layout to a Zarr codec chain, as JSON. Codecs are known here by their names only.
 
 Core codecs come first, since zarr-python, zarrs and zarrita all read them; everything else is
-``virtual_tiff.segment``.
+``virtual_tiff.segment`` alone, which makes a chunk of a segment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
@@ -13,6 +15,8 @@ from virtual_tiff.layout import SegmentLayout
 
 type CodecJson = dict[str, Any]
 type Portability = Literal["core", "segment"]
+
+TRANSPOSE: Final = "transpose"
 
 # The levels say nothing about decoding, but concatenation needs equal codecs and zarrs needs the field.
 _CORE: Final[dict[int, tuple[CodecJson, ...]]] = {
@@ -38,19 +42,33 @@ def codec_chain(layout: SegmentLayout, config: SegmentConfig | None) -> tuple[Co
     config
         The configuration of ``virtual_tiff.segment``, or None for core codecs alone.
     """
-    own = () if config is None else ({"name": CODEC_NAME, "configuration": config.to_json()},)
-    compressors = _CORE[layout.compression] if config is None else own
-    # The segment codec always returns little-endian samples.
-    endian = layout.byte_order if config is None else "little"
-    samples = layout.samples if config is None else config.out_samples
+    if config is not None:
+        return (segment_codec(replace(config, chunk="planes")),)
     transposed: tuple[CodecJson, ...] = ()
-    if samples > 1:
+    if layout.samples > 1:
         order = [1, 2, 0] if layout.depth == 1 else [1, 2, 3, 0]
-        transposed = ({"name": "transpose", "configuration": {"order": order}},)
-    return (*transposed, _bytes(layout, endian), *compressors)
+        transposed = ({"name": TRANSPOSE, "configuration": {"order": order}},)
+    return (*transposed, _bytes(layout), *_CORE[layout.compression])
 
 
-def _bytes(layout: SegmentLayout, endian: str) -> CodecJson:
+def segment_codec(config: SegmentConfig) -> CodecJson:
+    """Return the JSON of ``virtual_tiff.segment``."""
+    return {"name": CODEC_NAME, "configuration": config.to_json()}
+
+
+def with_bands_last(codecs: Sequence[CodecJson]) -> tuple[CodecJson, ...]:
+    """Return the chain by which chunks are the same bytes, of arrays whose bands are behind all other axes."""
+    return tuple(_with_bands_last(codec) for codec in codecs if codec["name"] != TRANSPOSE)
+
+
+def _with_bands_last(codec: CodecJson) -> CodecJson:
+    if codec["name"] != CODEC_NAME:
+        return codec
+    config = SegmentConfig.from_json(codec["configuration"])
+    return segment_codec(replace(config, chunk="pixels")) if config.in_planes else codec
+
+
+def _bytes(layout: SegmentLayout) -> CodecJson:
     if layout.out_dtype.itemsize == 1:
         return {"name": "bytes"}
-    return {"name": "bytes", "configuration": {"endian": endian}}
+    return {"name": "bytes", "configuration": {"endian": layout.byte_order}}

@@ -1,12 +1,8 @@
-"""Arrays that are opened through xarray here are read as fast as zarr can; all others as zarr is configured.
+"""Arrays that are opened through xarray here are read by our decoders; all others as zarr is configured.
 
-Local files are read by zarr's fused pipeline, which reads and decodes each chunk in one step of a thread: the default
-one hands every chunk from task to task and thread to thread, which takes about as long as decoding a small tile. Chunks
-behind a network keep the default: the fused pipeline would hold all of them in memory until the last has come. Of
-published cubes, Deflate and ZSTD are decoded by our kernels, though their metadata names zarr's codecs.
-
-All this is set on the arrays that are opened here, and nowhere else: zarr's configuration stays as it is, and where it
-names another pipeline, that one is used, with its codecs.
+Deflate and ZSTD are decoded by our kernels, though the metadata of the arrays names zarr's codecs. This is set on the
+arrays that are opened here, and nowhere else: zarr's configuration stays as it is, and where it names another pipeline,
+that one is used, with its codecs.
 """
 
 from __future__ import annotations
@@ -18,12 +14,10 @@ from xarray.backends.zarr import ZarrBackendEntrypoint, ZarrStore
 from zarr import Array
 from zarr.core.array_spec import ArrayConfig, ArraySpec
 from zarr.core.buffer import default_buffer_prototype
-from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
+from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
-from virtual_tiff.codecs.config import CODEC_NAME
 from virtual_tiff.codecs.core import with_own_decoders
-from virtual_tiff.store import RangeStore
 
 
 def open_group(store: Any, **options: Any) -> xr.Dataset:
@@ -61,24 +55,20 @@ class _Members(ZarrStore):
     def open_store_variable(self, name: str) -> xr.Variable:
         array = self.members.get(name)
         if isinstance(array, Array):
-            set_fast_pipeline(array)
+            set_own_decoders(array)
         variable: xr.Variable = super().open_store_variable(name)  # type: ignore[no-untyped-call]
         return variable
 
 
-def set_fast_pipeline(array: Array[Any]) -> None:
-    """Let an array be read by the fused pipeline or by our decoders, where that is faster and zarr's default is set."""
+def set_own_decoders(array: Array[Any]) -> None:
+    """Let an array be read by our decoders, where zarr's default pipeline is set."""
     opened = array.async_array
     metadata = opened.metadata
     if type(opened.codec_pipeline) is not BatchedCodecPipeline or not isinstance(metadata, ArrayV3Metadata):
         return
-    kind: type[BatchedCodecPipeline | FusedCodecPipeline] = BatchedCodecPipeline
     codecs = with_own_decoders(metadata.codecs)
     if codecs is None:
-        # of a coordinate the last codec is another: it is inlined
-        if metadata.codecs[-1].to_dict()["name"] != CODEC_NAME or not _is_local(array):
-            return
-        kind, codecs = FusedCodecPipeline, metadata.codecs
+        return
     # as zarr's create_codec_pipeline does: the shape is not used, and rectilinear grids have none
     spec = ArraySpec(
         shape=(1,) * len(metadata.shape),
@@ -87,8 +77,5 @@ def set_fast_pipeline(array: Array[Any]) -> None:
         config=ArrayConfig.from_dict({}),
         prototype=default_buffer_prototype(),
     )
-    object.__setattr__(opened, "codec_pipeline", kind.from_codecs(codecs).evolve_from_array_spec(spec))
-
-
-def _is_local(array: Array[Any]) -> bool:
-    return isinstance(array.store, RangeStore) and array.store.is_local
+    pipeline = BatchedCodecPipeline.from_codecs(codecs).evolve_from_array_spec(spec)
+    object.__setattr__(opened, "codec_pipeline", pipeline)

@@ -21,7 +21,7 @@ type Octets = npt.NDArray[np.uint8]
 LIBRARY: Final = Path(__file__).with_name("_kernels.so")
 """Where the build puts the kernels, under this name on every system."""
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Of the parameters of the compiled functions; a library of another version is left alone."""
 
 _FUNCTIONS: Final = 12
@@ -36,15 +36,15 @@ class Recipe(ctypes.Structure):
 
     ``rows`` and ``row_bytes`` are those of a full segment; ``width`` and ``distance`` the bytes of a sample, and
     between a sample and the one that it is a difference to; ``compression`` is 5, 7, 8 or 50000, ``predictor`` 1, 2 or
-    3. Of JPEG, ``tables`` are the bytes of the tag, ``samples`` those of a pixel, and ``is_ycbcr`` whether it is that
-    which becomes RGB.
+    3. ``samples`` are those of a pixel; ``in_planes`` says whether they are taken apart. Of JPEG, ``tables`` are the
+    bytes of the tag, and ``is_ycbcr`` says whether it is that which becomes RGB.
     """
 
     _fields_ = (
         *((name, ctypes.c_size_t) for name in ("rows", "row_bytes", "width", "distance")),
         ("tables", ctypes.c_char_p),
         ("tables_size", ctypes.c_size_t),
-        *((name, ctypes.c_uint32) for name in ("compression", "predictor", "big", "samples", "is_ycbcr")),
+        *((name, ctypes.c_uint32) for name in ("compression", "predictor", "big", "samples", "in_planes", "is_ycbcr")),
     )
 
 
@@ -139,6 +139,27 @@ class Kernels:
         library = self._prompt if out.nbytes <= _PROMPT_BYTES else self._apart
         sizes = *packed.shape, out.shape[1], depth, out.itemsize
         return bool(library.virtual_tiff_bits(_address_to_read(packed), _address(out), *sizes, signed))
+
+    def planes(self, pixels: Octets, out: Octets, samples: int, width: int) -> None:
+        """Take samples apart.
+
+        Parameters
+        ----------
+        pixels
+            Contiguous bytes of pixels.
+        out
+            Memory of the same size: a plane of each sample behind that of the one before.
+        samples
+            Those of a pixel.
+        width
+            Bytes of a sample.
+        """
+        count, rest = divmod(pixels.size, samples * width)
+        if rest or out.size != pixels.size:
+            raise ValueError(f"{out.size} bytes of memory for {pixels.size} of pixels of {samples} x {width}")
+        library = self._prompt if out.size <= _PROMPT_BYTES else self._apart
+        read, written = _address_to_read(pixels), _address(out)
+        library.virtual_tiff_planes(read, count, samples, width, written, count * width)
 
     def use(self, functions: Sequence[int | None]) -> bool:
         """Decompress by functions of other libraries.
@@ -267,6 +288,8 @@ def _declare(library: ctypes.CDLL) -> None:
     library.virtual_tiff_horizontal.argtypes = [ctypes.c_void_p, *sizes, ctypes.c_int]
     library.virtual_tiff_floating_point.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes]
     library.virtual_tiff_bits.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *sizes, ctypes.c_size_t, ctypes.c_int]
+    library.virtual_tiff_planes.argtypes = [ctypes.c_void_p, *sizes[:3], ctypes.c_void_p, ctypes.c_size_t]
+    library.virtual_tiff_planes.restype = None
     library.virtual_tiff_libraries.argtypes = [ctypes.c_void_p]
     segment = ctypes.POINTER(Recipe), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
     library.virtual_tiff_segment.argtypes = segment

@@ -33,7 +33,8 @@ class SegmentConfig:
     full segment; ``last_rows`` those of a short last strip, or None when there is none. ``samples`` is the
     number of samples per pixel *in the segment*: 1 when planes are separate. ``bits_per_sample`` has one
     entry, or one for each sample when they differ. ``color_map`` is the ColorMap as little-endian 16-bit
-    words; the fields after it matter to colour conversions only, and hold the values of rational tags.
+    words; the fields after it matter to colour conversions only, and hold the values of rational tags. ``chunk`` is the
+    order of the samples where the codec makes a chunk of an array of them, None where it makes bytes.
     """
 
     compression: int
@@ -57,6 +58,7 @@ class SegmentConfig:
     ycbcr_coefficients: tuple[float, ...] | None = None
     reference_black_white: tuple[float, ...] | None = None
     white_point: tuple[float, ...] | None = None
+    chunk: Literal["planes", "pixels"] | None = None
 
     def __post_init__(self) -> None:
         if self.columns < 1 or self.rows < 1 or self.samples < 1:
@@ -149,6 +151,11 @@ class SegmentConfig:
         return self.samples if self.color is None else 3
 
     @cached_property
+    def in_planes(self) -> bool:
+        """Whether interleaved samples are taken apart, to (sample, row, column)."""
+        return self.chunk == "planes" and self.out_samples > 1
+
+    @cached_property
     def out_row_bytes(self) -> int:
         """Bytes of one row of what the codec returns."""
         return self.columns * self.out_samples * self.out_dtype.itemsize
@@ -197,7 +204,7 @@ _BYTES = {"jpeg_tables", "color_map"}
 _TUPLES = {"bits_per_sample", "subsampling", "lerc_parameters"}
 FLOATS: Final = {"ycbcr_coefficients": 3, "reference_black_white": 6, "white_point": 2}
 """Fields that are fractions, and how many they are."""
-_WORDS = {"byte_order": ("little", "big"), "color": ("rgb",)}
+_WORDS = {"byte_order": ("little", "big"), "color": ("rgb",), "chunk": ("planes", "pixels")}
 
 
 def _field_from_json(name: str, value: object) -> object:

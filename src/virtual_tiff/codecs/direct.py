@@ -1,5 +1,7 @@
 """Segments that one compiled call decodes: byte streams whose samples are whole, with any predictor, and plain JPEG.
 
+It also takes interleaved samples apart, where they are asked for in planes.
+
 Decompressors are those that imagecodecs brings, called without it. What is unusual about a segment, damage above all,
 is left to :mod:`~virtual_tiff.codecs.segment`, which knows what to make of it.
 """
@@ -70,7 +72,9 @@ def _recipe_of_jpeg(config: SegmentConfig) -> Recipe | None:
         compression=JPEG,
         tables=tables,
         tables_size=len(tables),
+        width=1,
         samples=config.samples,
+        in_planes=config.in_planes,
         is_ycbcr=config.photometric == _YCBCR,
     )
 
@@ -94,6 +98,8 @@ def _recipe_of_samples(config: SegmentConfig) -> Recipe | None:
         compression=compression,
         predictor=1 if not predicted else 2 if config.predictor in predictor.HORIZONTAL else 3,
         big=config.byte_order == "big" and width > 1,
+        samples=config.samples,
+        in_planes=config.in_planes,
     )
 
 
@@ -132,10 +138,13 @@ def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
 
 def kernels_for(how: Recipe, encoded: Octets) -> Kernels | None:
     """Return the kernels, if there are any in this process for such segments, and for bytes as these."""
+    return compiled.KERNELS if encoded.size and encoded.flags.c_contiguous and decodes(how) else None
+
+
+def decodes(how: Recipe) -> bool:
+    """Whether this process has kernels for such segments."""
     kernels = compiled.KERNELS
-    if kernels is None or not encoded.size or not encoded.flags.c_contiguous:
-        return None
-    return kernels if how.compression in _decompressed_by(kernels) else None
+    return kernels is not None and how.compression in _decompressed_by(kernels)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from zarr.abc.codec import BytesBytesCodec
@@ -13,6 +13,11 @@ from zarr.core.buffer import Buffer
 from virtual_tiff.codecs import workers
 from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.jobs import call_in_thread
+
+
+async def call_promptly[T](decode: Callable[[], T], size: int, short: int) -> T:
+    """Decode here what decodes to no more than so many bytes, and anything else in a thread."""
+    return decode() if size <= short else await call_in_thread(decode, size)
 
 
 class PromptCodec(BytesBytesCodec):
@@ -42,7 +47,4 @@ class PromptCodec(BytesBytesCodec):
         decoded = await workers.decode(chunk_data.as_numpy_array(), self._recipe(chunk_spec))
         if decoded is not None:
             return chunk_spec.prototype.buffer.from_array_like(decoded)
-        size, short = self._effort(chunk_spec)
-        if size <= short:
-            return self._decode_sync(chunk_data, chunk_spec)
-        return await call_in_thread(partial(self._decode_sync, chunk_data, chunk_spec), size)
+        return await call_promptly(partial(self._decode_sync, chunk_data, chunk_spec), *self._effort(chunk_spec))

@@ -1,7 +1,7 @@
 """Decode one segment: the bytes of a strip or tile in, whole little-endian samples of a full segment out.
 
 The order of the steps is that of libtiff and GDAL: bit order, decompression,
-predictor, unpacking, colour, padding.
+predictor, unpacking, colour, padding; and at last the samples are taken apart, if that is asked for.
 ``docs/segment-codec.md`` is the specification. Everything here is a pure function: any number of threads may
 call it.
 """
@@ -16,7 +16,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from virtual_tiff.codecs import direct, packing, predictor, table
+from virtual_tiff.codecs import compiled, direct, packing, predictor, table
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.errors import DecodeError
 
@@ -75,8 +75,8 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
     Returns
     -------
     numpy.ndarray
-        ``config.out_bytes`` bytes: samples in C order of (row, column, sample), little-endian. It may be
-        read-only, and a view of `encoded`.
+        ``config.out_bytes`` bytes: samples in C order of (row, column, sample), or of (sample, row, column) with
+        ``config.in_planes``, little-endian. It may be read-only, and a view of `encoded`.
 
     Raises
     ------
@@ -106,7 +106,8 @@ def decode_segment(encoded: Buffer, config: SegmentConfig) -> Octets:
         # a dozen C libraries, each with exceptions of its own
         found = f"the bytes are no valid stream of compression {config.compression}: {error}"
         raise DecodeError(found, feature="corrupt-segment") from error
-    return _pad(rows, config)
+    whole = _pad(rows, config)
+    return _in_planes(whole, config) if config.in_planes else whole
 
 
 def _decode_stream(encoded: Octets, config: SegmentConfig, decode: table.Stream) -> Octets:
@@ -184,3 +185,14 @@ def _pad(rows: Octets, config: SegmentConfig) -> Octets:
         padded[: rows.size] = rows.reshape(-1)
         return padded
     return (rows if missing == 0 else rows[: config.rows]).reshape(-1)
+
+
+def _in_planes(pixels: Octets, config: SegmentConfig) -> Octets:
+    """Take interleaved samples apart."""
+    samples, width = config.out_samples, config.out_dtype.itemsize
+    out = np.empty(pixels.size, np.uint8)
+    if compiled.KERNELS is not None:
+        compiled.KERNELS.planes(np.ascontiguousarray(pixels), out, samples, width)
+    else:
+        out.reshape(samples, -1, width)[...] = pixels.reshape(-1, samples, width).swapaxes(0, 1)
+    return out

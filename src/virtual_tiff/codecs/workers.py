@@ -39,12 +39,19 @@ _SPARED: Final = _THREADS + 2
 
 async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
     """Return what :func:`~virtual_tiff.codecs.direct.decode` returns, where these threads get it sooner, else None."""
-    if how is None or not _SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES:
-        return None
-    if direct.kernels_for(how, encoded) is None:
+    if how is None or not _has_their_size(how) or direct.kernels_for(how, encoded) is None:
         return None
     queue = _queue_of(asyncio.get_running_loop())
     return None if queue is None else await queue.decode(encoded, how)
+
+
+def would_decode(how: Recipe | None) -> bool:
+    """Whether :func:`decode` gets such segments decoded, unless there is something unusual about them."""
+    return how is not None and _has_their_size(how) and direct.decodes(how) and PROCESSORS > 1
+
+
+def _has_their_size(how: Recipe) -> bool:
+    return bool(_SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES)
 
 
 class _Queue:

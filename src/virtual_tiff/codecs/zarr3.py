@@ -1,22 +1,28 @@
-"""``virtual_tiff.segment`` as a codec of Zarr v3, bytes to bytes."""
+"""``virtual_tiff.segment`` as a codec of Zarr v3: array to bytes, or bytes to bytes where it is configured so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final, Self
+from functools import cached_property, partial
+from typing import Any, Final
 
+from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+from zarr.abc.store import ByteGetter
 from zarr.core.array_spec import ArraySpec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON
+from zarr.core.config import config
+from zarr.core.indexing import SelectorTuple
 
-from virtual_tiff.codecs import direct
+from virtual_tiff.codecs import direct, workers
 from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.codecs.packing import is_prompt
-from virtual_tiff.codecs.prompt import PromptCodec
-from virtual_tiff.codecs.segment import decode_segment, find_kernel
+from virtual_tiff.codecs.prompt import PromptCodec, call_promptly
+from virtual_tiff.codecs.segment import Octets, decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError
 
 _SHORT: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys((5, 8, 32946, 50000), 1 << 17)}
@@ -27,9 +33,12 @@ _SHORT_UNPACKED: Final = 1 << 17
 And of samples whose unpacking takes its time.
 """
 
+_SMALL_BYTES: Final = 1 << 18
+"""Decoded bytes up to which threads of Python are slower than the kernels' own: they keep waiting for its lock."""
+
 
 @dataclass(frozen=True)
-class Segment(PromptCodec):
+class Segment:
     """Decode TIFF segments.
 
     Implements zarr's asynchronous and synchronous protocols; the fused pipeline uses the latter.
@@ -53,13 +62,23 @@ class Segment(PromptCodec):
         find_kernel(self.config)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make the codec from its JSON: ``{"name": "virtual_tiff.segment", "configuration": {...}}``."""
+    def from_dict(cls, data: Mapping[str, Any]) -> Any:
+        """Make the codec from its JSON: ``{"name": "virtual_tiff.segment", "configuration": {...}}``.
+
+        Returns
+        -------
+        Segment
+            Of the class that its configuration asks for.
+        """
         configuration = data.get("configuration", {})
         if data.get("name") != CODEC_NAME or not isinstance(configuration, Mapping):
             msg = f"expected the JSON of {CODEC_NAME}, found {dict(data)!r}"
             raise DecodeError(msg, feature="codec-config")
-        return cls(SegmentConfig.from_json(configuration))
+        how = SegmentConfig.from_json(configuration)
+        if how.chunk is None:
+            return BytesSegment(how)
+        is_small = how.out_bytes <= _SMALL_BYTES
+        return (ArraySegment if is_small and workers.would_decode(direct.recipe(how)) else SyncArraySegment)(how)
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the canonical JSON."""
@@ -69,22 +88,35 @@ class Segment(PromptCodec):
         """Refuse: how long segments are is known by their byte counts only."""
         raise self._read_only()
 
+    @cached_property
+    def _how(self) -> Recipe | None:
+        return direct.recipe(self.config)
+
+    @cached_property
+    def _sizes(self) -> tuple[int, int]:
+        short = _SHORT.get(self.config.compression, _SHORT_OTHERS)
+        prompt = self.config.color is None and is_prompt(self.config)
+        return self.config.out_bytes, short if prompt else min(short, _SHORT_UNPACKED)
+
+    @staticmethod
+    def _read_only() -> UnsupportedError:
+        hint = "Write to a copy of the array with codecs that encode."
+        return UnsupportedError(f"{CODEC_NAME} only decodes", feature="read-only", hint=hint)
+
+
+@dataclass(frozen=True)
+class BytesSegment(Segment, PromptCodec):
+    """The samples as bytes, in the order of the file."""
+
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
         decoded = decode_segment(chunk_bytes.as_numpy_array(), self.config)
         return chunk_spec.prototype.buffer.from_array_like(decoded)
 
     def _recipe(self, _chunk_spec: ArraySpec) -> Recipe | None:
-        return direct.recipe(self.config)
+        return self._how
 
     def _effort(self, _chunk_spec: ArraySpec) -> tuple[int, int]:
         return self._sizes
-
-    @cached_property
-    def _sizes(self) -> tuple[int, int]:
-        config = self.config
-        short = _SHORT.get(config.compression, _SHORT_OTHERS)
-        prompt = config.color is None and is_prompt(config)
-        return config.out_bytes, short if prompt else min(short, _SHORT_UNPACKED)
 
     def _encode_sync(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()
@@ -92,7 +124,110 @@ class Segment(PromptCodec):
     async def _encode_single(self, _chunk_bytes: Buffer, _chunk_spec: ArraySpec) -> Buffer | None:
         raise self._read_only()
 
-    @staticmethod
-    def _read_only() -> UnsupportedError:
-        hint = "Write to a copy of the array with codecs that encode."
-        return UnsupportedError(f"{CODEC_NAME} only decodes", feature="read-only", hint=hint)
+
+@dataclass(frozen=True)
+class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
+    """The samples as a chunk, decoded by threads of the kernels.
+
+    It reads the bytes itself: of all that zarr does for a chunk, that leaves the least to do. It has no synchronous
+    protocol: in threads of Python, the fused pipeline would take longer.
+    """
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Check that chunks have as many bytes as segments.
+
+        Raises
+        ------
+        DecodeError
+            ``codec-config``.
+        """
+        del shape
+        if hasattr(chunk_grid, "chunk_shape"):  # which rectilinear ones have not
+            self._check(chunk_grid.chunk_shape, dtype)
+
+    def _check(self, chunk_shape: tuple[int, ...], dtype: Any) -> None:
+        size = math.prod(chunk_shape) * int(getattr(dtype, "item_size", 0))
+        if size != self.config.out_bytes:
+            found = f"{CODEC_NAME} makes chunks of {self.config.out_bytes} bytes, the array has chunks of {size}"
+            raise DecodeError(found, feature="codec-config")
+
+    def _chunk_of(self, samples: Octets, chunk_spec: ArraySpec) -> NDBuffer:
+        dtype = chunk_spec.dtype.to_native_dtype()
+        try:
+            chunk = samples.view(dtype.newbyteorder("<")).reshape(chunk_spec.shape)
+        except ValueError:
+            self._check(chunk_spec.shape, chunk_spec.dtype)
+            raise
+        return chunk_spec.prototype.nd_buffer.from_ndarray_like(chunk.astype(dtype, copy=False))
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        encoded = chunk_bytes.as_numpy_array()
+        decoded = await workers.decode(encoded, self._how)
+        if decoded is None:
+            decoded = await call_promptly(partial(decode_segment, encoded, self.config), *self._sizes)
+        return self._chunk_of(decoded, chunk_spec)
+
+    async def _decode_partial_single(
+        self, byte_getter: ByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec
+    ) -> NDBuffer | None:
+        encoded = await byte_getter.get(prototype=chunk_spec.prototype)
+        return None if encoded is None else (await self._decode_single(encoded, chunk_spec))[selection]
+
+    async def decode_partial(
+        self, batch_info: Iterable[tuple[ByteGetter, SelectorTuple, ArraySpec]]
+    ) -> Iterable[NDBuffer | None]:
+        """Read and decode chunks.
+
+        The default pipeline passes one at a time, for which a task would be a waste. Of many, each can go as soon as
+        the next one is asked for.
+        """
+        batch = list(batch_info)
+        if len(batch) == 1:
+            return [await self._decode_partial_single(*batch[0])]
+        chunks: list[NDBuffer | None] = [None] * len(batch)
+        left = iter(enumerate(batch))
+
+        async def decode_those_left() -> None:
+            for index, one in left:
+                chunks[index] = await self._decode_partial_single(*one)
+
+        tasks = [asyncio.ensure_future(decode_those_left()) for _ in range(_concurrency(len(batch)))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return _given_away(chunks)
+
+    async def _encode_single(self, _chunk_array: NDBuffer, _chunk_spec: ArraySpec) -> Buffer | None:
+        raise self._read_only()
+
+
+@dataclass(frozen=True)
+class SyncArraySegment(ArraySegment):
+    """The same for segments that Python decodes, by zarr's synchronous protocol too."""
+
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        return self._chunk_of(decode_segment(chunk_bytes.as_numpy_array(), self.config), chunk_spec)
+
+    def _decode_partial_sync(
+        self, byte_getter: Any, selection: SelectorTuple, chunk_spec: ArraySpec
+    ) -> NDBuffer | None:
+        encoded = byte_getter.get_sync(prototype=chunk_spec.prototype)
+        return None if encoded is None else self._decode_sync(encoded, chunk_spec)[selection]
+
+    def _encode_sync(self, _chunk_array: NDBuffer, _chunk_spec: ArraySpec) -> Buffer | None:
+        raise self._read_only()
+
+
+def _concurrency(most: int) -> int:
+    """How many chunks are read at once, as zarr is configured."""
+    limit = config.get("async.concurrency")
+    return most if limit is None else min(limit, most)
+
+
+def _given_away(chunks: list[NDBuffer | None]) -> Iterator[NDBuffer | None]:
+    """The chunks one by one, none of which is kept."""
+    chunks.reverse()
+    while chunks:
+        yield chunks.pop()
