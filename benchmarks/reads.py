@@ -108,11 +108,13 @@ GROUPS: Final[dict[str, list[Encoding]]] = {
     ],
     "LZW": [
         *_streams("LZW", "lzw"),
+        Encoding("LZW uint16, tiles of 256", compression="lzw", tile=256),
         Encoding("LZW uint16, predictor 2, tiles of 256", compression="lzw", predictor=2, tile=256),
     ],
     "ZSTD": [
         *_streams("ZSTD", "zstd"),
         Encoding("ZSTD uint16, tiles of 256", compression="zstd", tile=256),
+        Encoding("ZSTD uint8 x 3, tiles of 256", "u1", 3, "zstd", tile=256),
     ],
     "Other streams": [
         Encoding("PackBits uint8", "u1", compression="packbits"),
@@ -121,6 +123,7 @@ GROUPS: Final[dict[str, list[Encoding]]] = {
     ],
     "Images": [
         Encoding("JPEG grey", "u1", compression="jpeg", agrees=_LOSSY),
+        Encoding("JPEG grey, tiles of 256", "u1", compression="jpeg", tile=256, agrees=_LOSSY),
         Encoding("JPEG YCbCr", "u1", 3, "jpeg", agrees=_LOSSY, options=_YCBCR),
         Encoding("JPEG YCbCr, tiles of 256", "u1", 3, "jpeg", tile=256, agrees=_LOSSY, options=_YCBCR),
         Encoding("JPEG YCbCr, bands last", "u1", 3, "jpeg", agrees=_LOSSY, options=_YCBCR, band_axis="last"),

@@ -164,7 +164,7 @@ def test_chunks_of_another_size_are_refused_when_the_array_is_opened(tmp_path: P
     assert caught.value.feature == "codec-config"
 
 
-def test_small_chunks_that_the_kernels_decode_are_not_for_threads_of_python() -> None:
+def test_chunks_that_threads_of_the_kernels_decode_are_not_for_threads_of_python() -> None:
     """Only those have no synchronous protocol, for which the fused pipeline has threads."""
     if not workers.would_decode(direct.recipe(replace(CONFIG, columns=128, rows=128, last_rows=None))):
         pytest.skip("this installation has no kernels, or this machine one processor")
@@ -177,7 +177,7 @@ def test_small_chunks_that_the_kernels_decode_are_not_for_threads_of_python() ->
                 }
             )
         )
-        for side in (16, 256, 1024)
+        for side in (16, 256, 2048)
         for compression in (8, 32773)
     }
     assert {key for key, kind in kinds.items() if kind is zarr3.ArraySegment} == {(256, 8)}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -305,22 +306,25 @@ def test_jobs_of_lines_are_delivered_once(seed: int) -> None:
 
 @pytest.mark.parametrize(("predictor", "dtype"), [(1, "u1"), (1, "f4"), (2, "u1"), (2, "u2"), (2, "i4"), (3, "f4")])
 @pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd"])
+@pytest.mark.parametrize("pipeline", ["Batched", "Fused"])
 def test_pixels_through_zarr(
-    compression: str, predictor: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compression: str, predictor: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, pipeline: str
 ) -> None:
     """All of them come from these threads, and a damaged one raises what it raises elsewhere."""
     taken = []
     decode = workers._Queue.decode
 
-    async def counted(self: workers._Queue, encoded: Octets, how: Recipe) -> Octets | None:
+    async def counted(self: workers._Queue, encoded: Octets, how: Recipe, out: Octets) -> Octets | None:
         taken.append(how)
-        return await decode(self, encoded, how)
+        return await decode(self, encoded, how, out)
 
     monkeypatch.setattr(workers._Queue, "decode", counted)
     pixels = write(tmp_path, compression, predictor, dtype)
-    array: Any = zarr.open_array(parsed(tmp_path), path="band_data", mode="r", zarr_format=3)
+    with zarr.config.set({"codec_pipeline.path": f"zarr.core.codec_pipeline.{pipeline}CodecPipeline"}):
+        array: Any = zarr.open_array(parsed(tmp_path), path="band_data", mode="r", zarr_format=3)
     np.testing.assert_array_equal(array[...], pixels)
-    assert len(taken) == 6
+    is_core = (compression, predictor) in {("zlib", 1), ("zstd", 1)}
+    assert len(taken) == (0 if is_core and pipeline == "Fused" else 6)
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         (page,) = tiff.pages
         offset, size = page.dataoffsets[4], page.databytecounts[4]
@@ -330,6 +334,19 @@ def test_pixels_through_zarr(
     with pytest.raises((DecodeError, RuntimeError)):
         array[...]
     np.testing.assert_array_equal(array[:256], pixels[:256])
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200_000, workers._BLOCK_BYTES - 1, workers._BLOCK_BYTES + 1])
+@pytest.mark.parametrize("count", [1, 2, 400])
+def test_room_for_results(size: int, count: int) -> None:
+    """Large blocks, and all of a result; more are asked for where a result is left to others."""
+    room = workers.Room(size, count)
+    taken = [room.take() for _ in range(min(count, 10 * workers._BLOCK_BYTES // size) + 1)]
+    starts = [one.__array_interface__["data"][0] for one in taken]
+    assert {one.size for one in taken} == {size}
+    assert all(second - first >= size for first, second in pairwise(sorted(starts)))
+    blocks = {id(one.base) for one in taken}
+    assert len(blocks) <= 2 + len(taken) // max(1, workers._BLOCK_BYTES // (size + 64))
 
 
 @pytest.mark.parametrize(

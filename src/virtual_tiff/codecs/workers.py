@@ -31,18 +31,35 @@ _SHORT_BYTES: Final = 1 << 14
 _LONG_BYTES: Final = 1 << 20
 """Decoded bytes beyond which threads of Python are as good, and a turn of the loop would take milliseconds."""
 
+_BLOCK_BYTES: Final = 1 << 25
+_ALIGNED: Final = 64
+
 _THREADS: Final = PROCESSORS - 1
 
 _SPARED: Final = _THREADS + 2
 """Jobs in the queue that the loop leaves to the threads, which take them up while it is busy with one."""
 
 
-async def decode(encoded: Octets, how: Recipe | None) -> Octets | None:
-    """Return what :func:`~virtual_tiff.codecs.direct.decode` returns, where these threads get it sooner, else None."""
+async def decode(encoded: Octets, how: Recipe | None, room: Room | None = None) -> Octets | None:
+    """Return what :func:`~virtual_tiff.codecs.direct.decode` returns, where these threads get it sooner, else None.
+
+    Parameters
+    ----------
+    encoded
+        The bytes of a segment.
+    how
+        How they are encoded, or None when the kernels do not know that.
+    room
+        Where the decoded bytes shall be, if not in memory of their own.
+    """
     if how is None or not _has_their_size(how) or direct.kernels_for(how, encoded) is None:
         return None
     queue = _queue_of(asyncio.get_running_loop())
-    return None if queue is None else await queue.decode(encoded, how)
+    if queue is None:
+        return None
+    return await queue.decode(
+        encoded, how, np.empty(how.rows * how.row_bytes, np.uint8) if room is None else room.take()
+    )
 
 
 def would_decode(how: Recipe | None) -> bool:
@@ -52,6 +69,33 @@ def would_decode(how: Recipe | None) -> bool:
 
 def _has_their_size(how: Recipe) -> bool:
     return bool(_SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES)
+
+
+class Room:
+    """Memory for results that are kept together, in a few large blocks: clearing many small ones takes far longer.
+
+    Parameters
+    ----------
+    size
+        Bytes of a result.
+    count
+        How many there are at most.
+    """
+
+    def __init__(self, size: int, count: int) -> None:
+        self._size, self._left = size, count
+        self._step = -(-size // _ALIGNED) * _ALIGNED
+        self._block, self._at = np.empty(0, np.uint8), 0
+
+    def take(self) -> Octets:
+        """Return memory for a result; a block goes when all that was taken from it has gone."""
+        if self._at == self._block.size:
+            count = max(1, min(self._left, _BLOCK_BYTES // self._step))
+            self._block, self._at = np.empty(count * self._step, np.uint8), 0
+        taken = self._block[self._at : self._at + self._size]
+        self._at += self._step
+        self._left -= 1
+        return taken
 
 
 class _Queue:
@@ -69,9 +113,8 @@ class _Queue:
         # at exit the threads are stopped, and loops of other threads may still run
         self._closing.atexit = False
 
-    async def decode(self, encoded: Octets, how: Recipe) -> Octets | None:
+    async def decode(self, encoded: Octets, how: Recipe, out: Octets) -> Octets | None:
         """Return the decoded segment, or None when no thread takes it, or it is left to others."""
-        out = np.empty(how.rows * how.row_bytes, np.uint8)
         loop = asyncio.get_running_loop()
         number = next(self._numbers)
         waiting: asyncio.Future[Octets | None] = loop.create_future()

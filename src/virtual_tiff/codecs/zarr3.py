@@ -14,7 +14,7 @@ from zarr.abc.store import ByteGetter
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON
-from zarr.core.config import config
+from zarr.core.config import config as zarr_config
 from zarr.core.indexing import SelectorTuple
 
 from virtual_tiff.codecs import direct, workers
@@ -32,9 +32,6 @@ _SHORT_UNPACKED: Final = 1 << 17
 
 And of samples whose unpacking takes its time.
 """
-
-_SMALL_BYTES: Final = 1 << 18
-"""Decoded bytes up to which threads of Python are slower than the kernels' own: they keep waiting for its lock."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,10 @@ class Segment:
         if data.get("name") != CODEC_NAME or not isinstance(configuration, Mapping):
             msg = f"expected the JSON of {CODEC_NAME}, found {dict(data)!r}"
             raise DecodeError(msg, feature="codec-config")
-        how = SegmentConfig.from_json(configuration)
-        if how.chunk is None:
-            return BytesSegment(how)
-        is_small = how.out_bytes <= _SMALL_BYTES
-        return (ArraySegment if is_small and workers.would_decode(direct.recipe(how)) else SyncArraySegment)(how)
+        config = SegmentConfig.from_json(configuration)
+        if config.chunk is None:
+            return BytesSegment(config)
+        return (ArraySegment if workers.would_decode(direct.recipe(config)) else SyncArraySegment)(config)
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the canonical JSON."""
@@ -130,7 +126,8 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     """The samples as a chunk, decoded by threads of the kernels.
 
     It reads the bytes itself: of all that zarr does for a chunk, that leaves the least to do. It has no synchronous
-    protocol: in threads of Python, the fused pipeline would take longer.
+    protocol, so that the fused pipeline leaves all chunks of a read to it: threads of Python take longer, since they
+    keep waiting for its lock.
     """
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
@@ -160,18 +157,24 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             raise
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(chunk.astype(dtype, copy=False))
 
-    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+    async def _decode_single(
+        self, chunk_bytes: Buffer, chunk_spec: ArraySpec, room: workers.Room | None = None
+    ) -> NDBuffer:
         encoded = chunk_bytes.as_numpy_array()
-        decoded = await workers.decode(encoded, self._how)
+        decoded = await workers.decode(encoded, self._how, room)
         if decoded is None:
             decoded = await call_promptly(partial(decode_segment, encoded, self.config), *self._sizes)
         return self._chunk_of(decoded, chunk_spec)
 
     async def _decode_partial_single(
-        self, byte_getter: ByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec
+        self,
+        byte_getter: ByteGetter,
+        selection: SelectorTuple,
+        chunk_spec: ArraySpec,
+        room: workers.Room | None = None,
     ) -> NDBuffer | None:
         encoded = await byte_getter.get(prototype=chunk_spec.prototype)
-        return None if encoded is None else (await self._decode_single(encoded, chunk_spec))[selection]
+        return None if encoded is None else (await self._decode_single(encoded, chunk_spec, room))[selection]
 
     async def decode_partial(
         self, batch_info: Iterable[tuple[ByteGetter, SelectorTuple, ArraySpec]]
@@ -185,11 +188,11 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         if len(batch) == 1:
             return [await self._decode_partial_single(*batch[0])]
         chunks: list[NDBuffer | None] = [None] * len(batch)
-        left = iter(enumerate(batch))
+        left, room = iter(enumerate(batch)), workers.Room(self.config.out_bytes, len(batch))
 
         async def decode_those_left() -> None:
             for index, one in left:
-                chunks[index] = await self._decode_partial_single(*one)
+                chunks[index] = await self._decode_partial_single(*one, room)
 
         tasks = [asyncio.ensure_future(decode_those_left()) for _ in range(_concurrency(len(batch)))]
         try:
@@ -222,7 +225,7 @@ class SyncArraySegment(ArraySegment):
 
 def _concurrency(most: int) -> int:
     """How many chunks are read at once, as zarr is configured."""
-    limit = config.get("async.concurrency")
+    limit = zarr_config.get("async.concurrency")
     return most if limit is None else min(limit, most)
 
 
