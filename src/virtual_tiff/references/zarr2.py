@@ -1,8 +1,8 @@
 """From the metadata of Zarr v3 to that of Zarr v2, where it can say the same.
 
-Zarr v2 differs in two points that change what is read. It has no codec that reorders axes: pixel-interleaved bands are
-written with their axes in the order in which they are stored, ``(y, x, band)``. And xarray takes its fill value for
-nodata: there is one only where the array declares it as such, or where chunks are missing.
+Zarr v2 differs in two points that change what is read. It has no codec that reorders axes: pixel-interleaved bands that
+core codecs decode are written with their axes in the order in which they are stored, ``(y, x, band)``. And xarray takes
+its fill value for nodata: there is one only where the array declares it as such, or where chunks are missing.
 """
 
 from __future__ import annotations
