@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from virtualizarr.manifests import ManifestStore
 from zarr.core.buffer import default_buffer_prototype
 
 from virtual_tiff import FormatError, SourceError, UnsupportedError, VirtualTIFF, store
+from virtual_tiff.chain import in_chunks
 from virtual_tiff.store import RangeStore, RootRegistry, local_path, resolve
 
 FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
@@ -151,7 +153,14 @@ def test_both_ways_of_reading_give_what_manifest_stores_give(name: str, tmp_path
     for key in ["zarr.json", "band_data/zarr.json", "band_data/.zattrs", *keys]:
         expected = asyncio.run(plain.get(key, PROTOTYPE))
         found = [asyncio.run(parsed.get(key, PROTOTYPE)), parsed.get_sync(key)]
-        assert [one and one.to_bytes() for one in found] == [expected and expected.to_bytes()] * 2, key
+        if key == "band_data/zarr.json" and name in {"our codec", "padding"}:
+            assert expected is not None
+            document = json.loads(expected.to_bytes())
+            assert [codec["name"] for codec in document["codecs"]] == ["transpose", "bytes", "virtual_tiff.segment"]
+            document["codecs"] = list(in_chunks(document["codecs"]))
+            assert [one and json.loads(one.to_bytes()) for one in found] == [document] * 2
+        else:
+            assert [one and one.to_bytes() for one in found] == [expected and expected.to_bytes()] * 2, key
 
 
 def test_missing_chunks_are_missing(tmp_path: Path) -> None:

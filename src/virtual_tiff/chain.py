@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.layout import SegmentLayout
 
@@ -44,11 +46,8 @@ def codec_chain(layout: SegmentLayout, config: SegmentConfig | None) -> tuple[Co
     """
     if config is not None:
         return (segment_codec(replace(config, chunk="planes")),)
-    transposed: tuple[CodecJson, ...] = ()
-    if layout.samples > 1:
-        order = [1, 2, 0] if layout.depth == 1 else [1, 2, 3, 0]
-        transposed = ({"name": TRANSPOSE, "configuration": {"order": order}},)
-    return (*transposed, _bytes(layout), *_CORE[layout.compression])
+    order = None if layout.samples == 1 else [1, 2, 0] if layout.depth == 1 else [1, 2, 3, 0]
+    return (*_transpose(order), _bytes(layout.out_dtype, layout.byte_order), *_CORE[layout.compression])
 
 
 def segment_codec(config: SegmentConfig) -> CodecJson:
@@ -68,7 +67,41 @@ def _with_bands_last(codec: CodecJson) -> CodecJson:
     return segment_codec(replace(config, chunk="pixels")) if config.in_planes else codec
 
 
-def _bytes(layout: SegmentLayout) -> CodecJson:
-    if layout.out_dtype.itemsize == 1:
-        return {"name": "bytes"}
-    return {"name": "bytes", "configuration": {"endian": layout.byte_order}}
+def in_bytes(codecs: Sequence[CodecJson], dimensions: int) -> tuple[CodecJson, ...]:
+    """Return the chain in which ``virtual_tiff.segment`` makes bytes, and other codecs an array of them.
+
+    VirtualiZarr drops codecs that make a chunk by themselves, without a word, when it writes references of Zarr v2.
+
+    Parameters
+    ----------
+    codecs
+        The chain of the array of one file.
+    dimensions
+        Of the array.
+    """
+    last = codecs[-1]
+    if last["name"] != CODEC_NAME or "chunk" not in last["configuration"]:
+        return tuple(codecs)
+    config = SegmentConfig.from_json(last["configuration"])
+    order = [*range(1, dimensions), 0] if config.in_planes else None
+    return (*_transpose(order), _bytes(config.out_dtype, "little"), segment_codec(replace(config, chunk=None)))
+
+
+def in_chunks(codecs: Sequence[CodecJson]) -> tuple[CodecJson, ...]:
+    """Return the chain from which :func:`in_bytes` made this one, if it did."""
+    first, last = codecs[0], codecs[-1]
+    if last["name"] != CODEC_NAME or "chunk" in last["configuration"]:
+        return tuple(codecs)
+    config = SegmentConfig.from_json(last["configuration"])
+    in_planes = first["name"] == TRANSPOSE or config.out_samples == 1
+    found = (segment_codec(replace(config, chunk="planes" if in_planes else "pixels")),)
+    dimensions = len(first["configuration"]["order"]) if first["name"] == TRANSPOSE else 0
+    return found if in_bytes(found, dimensions) == tuple(codecs) else tuple(codecs)
+
+
+def _transpose(order: Sequence[int] | None) -> tuple[CodecJson, ...]:
+    return () if order is None else ({"name": TRANSPOSE, "configuration": {"order": list(order)}},)
+
+
+def _bytes(dtype: np.dtype[Any], endian: str) -> CodecJson:
+    return {"name": "bytes"} if dtype.itemsize == 1 else {"name": "bytes", "configuration": {"endian": endian}}

@@ -10,6 +10,7 @@ from virtualizarr.manifests import ChunkManifest, ManifestArray, ManifestGroup
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.chain import in_bytes
 from virtual_tiff.combine import TiffManifestArray
 from virtual_tiff.geo.coordinate import Coordinate
 from virtual_tiff.group import VirtualGroup
@@ -29,7 +30,8 @@ _INLINED = "__inlined__"
 def manifest_array(array: VirtualArray) -> ManifestArray:
     """Return a virtual array as a ManifestArray; missing chunks have the empty path."""
     # VirtualiZarr lists the chunks of an array only when "." separates their indices.
-    metadata = ArrayV3Metadata.from_dict(array.zarr_json(separator="."))
+    codecs = in_bytes(array.codecs, len(array.shape))
+    metadata = ArrayV3Metadata.from_dict({**array.zarr_json(separator="."), "codecs": codecs})
     lengths = array.lengths
     for index, chunk in array.inlined.items():
         if lengths is array.lengths:

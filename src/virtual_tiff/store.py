@@ -7,6 +7,7 @@ object stores answer a range that ends behind the end of the file with what ther
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import posixpath
 import re
@@ -23,6 +24,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 
+from virtual_tiff.chain import in_chunks
 from virtual_tiff.codecs.core import name_of_slow, register_unless_configured
 from virtual_tiff.errors import FormatError, SourceError, UnsupportedError, UsageError, VirtualTiffError
 from virtual_tiff.tiff.failures import is_past_end, source_error
@@ -150,7 +152,8 @@ class RangeStore(ManifestStore):
         """Return metadata or a chunk, or None when it is missing."""
         chunk = self._range_of(key)
         if chunk is None:
-            return await super().get(key, prototype, byte_range)
+            found = await super().get(key, prototype, byte_range)
+            return _in_chunks(found, prototype) if found is not None and key.endswith("zarr.json") else found
         chunk = chunk.part(byte_range)
         store, path, local = self._place(chunk.url)
         if local is not None:
@@ -286,6 +289,15 @@ def _read_open(descriptor: int, chunk: ChunkRange, flags: int) -> Octets | None:
         if flags and done < chunk.length:
             return None
     return octets
+
+
+def _in_chunks(document: Buffer, prototype: BufferPrototype) -> Buffer:
+    """A ``zarr.json`` whose arrays are decoded by as few codecs as can be."""
+    metadata = json.loads(document.to_bytes())
+    codecs = metadata.get("codecs")
+    if codecs is None or in_chunks(codecs) == tuple(codecs):
+        return document
+    return prototype.buffer.from_bytes(json.dumps({**metadata, "codecs": in_chunks(codecs)}).encode())
 
 
 def _truncated(chunk: ChunkRange, there: int) -> FormatError:

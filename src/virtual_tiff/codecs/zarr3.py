@@ -23,7 +23,7 @@ from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.codecs.packing import is_prompt
 from virtual_tiff.codecs.prompt import PromptCodec, call_promptly
 from virtual_tiff.codecs.segment import Octets, decode_segment, find_kernel
-from virtual_tiff.errors import DecodeError, UnsupportedError
+from virtual_tiff.errors import DecodeError, UnsupportedError, UsageError
 
 _SHORT: Final = {1: 1 << 20, 32773: 1 << 18, **dict.fromkeys((5, 8, 32946, 50000), 1 << 17)}
 _SHORT_OTHERS: Final = 1 << 16
@@ -129,6 +129,19 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     protocol, so that the fused pipeline leaves all chunks of a read to it: threads of Python take longer, since they
     keep waiting for its lock.
     """
+
+    @property
+    def endian(self) -> str:
+        """Refuse: VirtualiZarr asks for it when it translates a chain to Zarr v2, from which it leaves this codec out.
+
+        Raises
+        ------
+        UsageError
+            ``usage``.
+        """
+        found = f"VirtualiZarr would write references of Zarr v2 without {CODEC_NAME}, that read as other pixels"
+        hint = "Use virtual_tiff.export_references, or references of Zarr v3."
+        raise UsageError(found, feature="usage", hint=hint)
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Check that chunks have as many bytes as segments.
