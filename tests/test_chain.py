@@ -137,7 +137,7 @@ def test_a_codec_that_virtualizarr_would_leave_out_is_refused(tmp_path: Path) ->
     registry = ObjectStoreRegistry({"file://": LocalStore()})
     store = VirtualTIFF(ifd=0, coordinates=False)((tmp_path / "a.tif").as_uri(), registry)
     array: Any = store._group.arrays["band_data"]
-    metadata = zarr.open_array(store, path="band_data", mode="r", zarr_format=3).metadata
+    metadata: Any = zarr.open_array(store, path="band_data", mode="r", zarr_format=3).metadata
     group = ManifestGroup(arrays={"band_data": ManifestArray(metadata=metadata, chunkmanifest=array.manifest)})
     dataset = ManifestStore(group, registry=registry).to_virtual_dataset()
     with pytest.raises(UsageError, match="would write references of Zarr v2 without"):
