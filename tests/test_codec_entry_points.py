@@ -15,8 +15,10 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
+from zarr.core.array_spec import ArrayConfig, ArraySpec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.dtype import UInt8
 from zarr.storage import MemoryStore
 
 from tests.segment_cases import encode
@@ -152,16 +154,105 @@ def test_a_damaged_chunk_raises_our_error(tmp_path: Path, pipeline: str, chain: 
     assert caught.value.feature == "corrupt-segment"
 
 
-@pytest.mark.parametrize("change", [{"data_type": "uint8"}, {"chunk": [3, 4, 4]}, {"chunk": [1, 4, 8]}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_type": "uint8"},
+        {"chunk": [3, 4, 4]},
+        {"chunk": [1, 4, 8]},
+        {"data_type": "uint8", "chunk": [3, 4, 16]},
+        {"data_type": "uint32", "chunk": [3, 4, 4]},
+        {"data_type": "string"},
+        {"edges": [3, [4, 2], 8]},
+        {"edges": [[3], [[4, 2]], [8, 4]]},
+    ],
+    ids=str,
+)
 def test_chunks_of_another_size_are_refused_when_the_array_is_opened(tmp_path: Path, change: dict[str, Any]) -> None:
     write_array(tmp_path)
     document = metadata("array to bytes")
     document["data_type"] = change.get("data_type", "uint16")
+    document["fill_value"] = "" if change.get("data_type") == "string" else 0
     document["chunk_grid"]["configuration"]["chunk_shape"] = change.get("chunk", [3, 4, 8])
+    if "edges" in change:
+        configuration = {"kind": "inline", "chunk_shapes": change["edges"]}
+        document["chunk_grid"] = {"name": "rectilinear", "configuration": configuration}
     (tmp_path / "zarr.json").write_text(json.dumps(document))
-    with pytest.raises(DecodeError, match="makes chunks of 192 bytes") as caught:
+    with (
+        zarr.config.set({"array.rectilinear_chunks": True}),
+        pytest.raises(DecodeError, match="and its codec makes") as caught,
+    ):
         zarr.open_array(tmp_path, mode="r")
     assert caught.value.feature == "codec-config"
+
+
+def test_chunks_of_equal_sizes_are_read_on_a_rectilinear_grid(tmp_path: Path) -> None:
+    write_array(tmp_path)
+    document = metadata("array to bytes")
+    edges = {"kind": "inline", "chunk_shapes": [3, [[4, 2]], 8]}
+    document["chunk_grid"] = {"name": "rectilinear", "configuration": edges}
+    (tmp_path / "zarr.json").write_text(json.dumps(document))
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        np.testing.assert_array_equal(zarr.open_array(tmp_path, mode="r")[...], np.moveaxis(IMAGE, -1, 0))
+
+
+def test_a_chunk_of_bool_has_samples_of_one_bit(tmp_path: Path) -> None:
+    write_array(tmp_path)
+    document = metadata("array to bytes") | {"shape": [4, 8], "data_type": "bool", "fill_value": False}
+    document["chunk_grid"]["configuration"]["chunk_shape"] = [4, 8]
+    for bits, is_right in ((1, True), (8, False)):
+        configuration = {"compression": 1, "columns": 8, "rows": 4, "bits_per_sample": bits, "chunk": "planes"}
+        document["codecs"] = [{"name": "virtual_tiff.segment", "configuration": configuration}]
+        (tmp_path / "zarr.json").write_text(json.dumps(document))
+        if is_right:
+            assert zarr.open_array(tmp_path, mode="r").dtype == bool
+        else:
+            with pytest.raises(DecodeError, match="data type bool, and its codec makes samples of type uint8"):
+                zarr.open_array(tmp_path, mode="r")
+
+
+@pytest.mark.parametrize("concurrency", [None, 1, 0, -1, 2.5])
+def test_however_many_chunks_are_read_at_once(concurrency: Any) -> None:
+    """The fused pipeline leaves their number to the codec."""
+    side, count = 160, 5
+    config = SegmentConfig(compression=8, columns=side, rows=side, chunk="planes")
+    codec: Any = zarr3.Segment.from_dict({"name": "virtual_tiff.segment", "configuration": config.to_json()})
+    image = np.random.default_rng(1).integers(0, 99, (side, count * side), "u1")
+    with zarr.config.set({"codec_pipeline.path": PIPELINES[1]}):
+        array = zarr.create_array(
+            MemoryStore(), shape=image.shape, chunks=(side, side), dtype="uint8", serializer=codec, compressors=None
+        )
+    for number, tile in enumerate(np.split(image, count, axis=1)):
+        value = default_buffer_prototype().buffer.from_bytes(encode(tile.tobytes(), 8))
+        sync(array.store.set(f"c/0/{number}", value))
+    with zarr.config.set({"async.concurrency": concurrency}):
+        np.testing.assert_array_equal(array[...], image)
+        np.testing.assert_array_equal(array[::side, ::side], image[::side, ::side])
+        np.testing.assert_array_equal(array[3:, 150:], image[3:, 150:])
+
+
+def test_of_chunks_that_are_hardly_wanted_hardly_anything_is_kept() -> None:
+    """A sample of each chunk of one read."""
+    spec = ArraySpec((256, 256), UInt8(), 0, ArrayConfig.from_dict({}), default_buffer_prototype())
+    config = SegmentConfig(compression=8, columns=256, rows=256, chunk="planes")
+    codec: Any = zarr3.ArraySegment(config)
+    encoded = default_buffer_prototype().buffer.from_bytes(encode(bytes(1 << 16), 8))
+
+    class Getter:
+        async def get(self, **_options: Any) -> Any:
+            return encoded
+
+    wanted: dict[Any, Any] = {
+        (slice(0, 256), slice(0, 256)): True,
+        (slice(0, 256), slice(0, 128)): True,
+        (slice(0, 256), slice(0, 127)): False,
+        (0, 0): False,
+    }
+    for selection, is_view in wanted.items():
+        first, second = sync(codec.decode_partial([(Getter(), selection, spec)] * 2))
+        for part in (first, second):
+            whole = np.asarray(part.as_ndarray_like()).base
+            assert (whole is not None and whole.nbytes >= 1 << 16) == is_view, selection
 
 
 def test_chunks_that_threads_of_the_kernels_decode_are_not_for_threads_of_python() -> None:

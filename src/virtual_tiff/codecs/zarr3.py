@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Final
 
+import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 from zarr.abc.store import ByteGetter
 from zarr.core.array_spec import ArraySpec
@@ -144,7 +145,7 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         raise UsageError(found, feature="usage", hint=hint)
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Check that chunks have as many bytes as segments.
+        """Check that chunks have as many samples as segments, of their size.
 
         Raises
         ------
@@ -152,21 +153,26 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             ``codec-config``.
         """
         del shape
-        if hasattr(chunk_grid, "chunk_shape"):  # which rectilinear ones have not
-            self._check(chunk_grid.chunk_shape, dtype)
+        found, wanted = np.dtype(dtype.to_native_dtype()), self.config.out_dtype
+        if found.itemsize != wanted.itemsize or (found == np.bool and wanted != np.bool):
+            raise _refused(f"the array has the data type {found}, and its codec makes samples of type {wanted}")
+        for chunk_shape in _shapes(chunk_grid):
+            self._check(chunk_shape)
 
-    def _check(self, chunk_shape: tuple[int, ...], dtype: Any) -> None:
-        size = math.prod(chunk_shape) * int(getattr(dtype, "item_size", 0))
-        if size != self.config.out_bytes:
-            found = f"{CODEC_NAME} makes chunks of {self.config.out_bytes} bytes, the array has chunks of {size}"
-            raise DecodeError(found, feature="codec-config")
+    def _check(self, chunk_shape: tuple[int, ...]) -> None:
+        config = self.config
+        if math.prod(chunk_shape) != config.rows * config.columns * config.out_samples:
+            made = f"{config.rows} x {config.columns} x {config.out_samples}"
+            raise _refused(
+                f"the array has chunks of {' x '.join(map(str, chunk_shape))}, and its codec makes some of {made}"
+            )
 
     def _chunk_of(self, samples: Octets, chunk_spec: ArraySpec) -> NDBuffer:
         dtype = chunk_spec.dtype.to_native_dtype()
         try:
             chunk = samples.view(dtype.newbyteorder("<")).reshape(chunk_spec.shape)
         except ValueError:
-            self._check(chunk_spec.shape, chunk_spec.dtype)
+            self._check(chunk_spec.shape)
             raise
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(chunk.astype(dtype, copy=False))
 
@@ -187,7 +193,11 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         room: workers.Room | None = None,
     ) -> NDBuffer | None:
         encoded = await byte_getter.get(prototype=chunk_spec.prototype)
-        return None if encoded is None else (await self._decode_single(encoded, chunk_spec, room))[selection]
+        if encoded is None:
+            return None
+        if room is None or _is_most(selection, chunk_spec.shape):
+            return (await self._decode_single(encoded, chunk_spec, room))[selection]
+        return (await self._decode_single(encoded, chunk_spec))[selection].copy()
 
     async def decode_partial(
         self, batch_info: Iterable[tuple[ByteGetter, SelectorTuple, ArraySpec]]
@@ -195,7 +205,7 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         """Read and decode chunks.
 
         The default pipeline passes one at a time, for which a task would be a waste. Of many, each can go as soon as
-        the next one is asked for.
+        the next one is asked for; of those that are hardly wanted, only what is wanted stays until then.
         """
         batch = list(batch_info)
         if len(batch) == 1:
@@ -210,9 +220,11 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         tasks = [asyncio.ensure_future(decode_those_left()) for _ in range(_concurrency(len(batch)))]
         try:
             await asyncio.gather(*tasks)
-        finally:
+        except BaseException:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
         return _given_away(chunks)
 
     async def _encode_single(self, _chunk_array: NDBuffer, _chunk_spec: ArraySpec) -> Buffer | None:
@@ -239,7 +251,27 @@ class SyncArraySegment(ArraySegment):
 def _concurrency(most: int) -> int:
     """How many chunks are read at once, as zarr is configured."""
     limit = zarr_config.get("async.concurrency")
-    return most if limit is None else min(limit, most)
+    return most if limit is None else min(max(1, int(limit)), most)
+
+
+def _is_most(selection: SelectorTuple, shape: tuple[int, ...]) -> bool:
+    """Whether at least half of a chunk is selected."""
+    return 2 * np.broadcast_to(np.False_, shape)[selection].size >= math.prod(shape)
+
+
+def _shapes(chunk_grid: Any) -> Iterator[tuple[int, ...]]:
+    """The shapes that chunks have; of a rectilinear grid each size along an axis, with the first of the others."""
+    if hasattr(chunk_grid, "chunk_shape"):
+        yield chunk_grid.chunk_shape
+        return
+    sizes = [sorted({size} if isinstance(size, int) else {*size}) for size in chunk_grid.chunk_shapes]
+    first = tuple(axis[0] for axis in sizes)
+    for axis, others in enumerate(sizes):
+        yield from ((*first[:axis], size, *first[axis + 1 :]) for size in others)
+
+
+def _refused(found: str) -> DecodeError:
+    return DecodeError(f"{found} ({CODEC_NAME})", feature="codec-config")
 
 
 def _given_away(chunks: list[NDBuffer | None]) -> Iterator[NDBuffer | None]:
