@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import subprocess
@@ -83,6 +84,9 @@ def test_batches_of_chunks_small_and_large(chunk: Any, side: int, count: int, pi
         np.testing.assert_array_equal(array[2:5, side - 3 :], expected[2:5, side - 3 :])
         np.testing.assert_array_equal(array[3], expected[3])
         chosen = np.array([side - 1, 0, side + 1])
+        metadata: Any = array.metadata
+        again = pickle.loads(pickle.dumps(metadata))  # noqa: S301 - our own bytes
+        assert again.codecs == copy.deepcopy(metadata).codecs == metadata.codecs
         rows = np.array([1, 0, 2])
         np.testing.assert_array_equal(array.oindex[rows, chosen], expected[np.ix_(rows, chosen)])
         np.testing.assert_array_equal(array.vindex[rows, chosen], expected[rows, chosen])
@@ -140,6 +144,9 @@ def test_zarr_reads_through_either_pipeline(tmp_path: Path, pipeline: str, chain
         assert getattr(array.async_array.codec_pipeline, "sync_transform", "absent") is not None
         np.testing.assert_array_equal(array[...], np.moveaxis(IMAGE, -1, 0))
         np.testing.assert_array_equal(array[1:2, 3:5, 2:7], np.moveaxis(IMAGE, -1, 0)[1:2, 3:5, 2:7])
+        again = pickle.loads(pickle.dumps(array))  # noqa: S301 - our own bytes
+        assert again.metadata == array.metadata
+        np.testing.assert_array_equal(again[...], np.moveaxis(IMAGE, -1, 0))
 
 
 @pytest.mark.parametrize("chain", CHAINS)

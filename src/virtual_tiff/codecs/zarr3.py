@@ -85,8 +85,9 @@ class Segment:
         """Refuse: how long segments are is known by their byte counts only."""
         raise self._read_only()
 
-    @cached_property
+    @property
     def _how(self) -> Recipe | None:
+        # not kept here: it cannot be pickled
         return direct.recipe(self.config)
 
     @cached_property
