@@ -39,7 +39,7 @@ And of samples whose unpacking takes its time.
 class Segment:
     """Decode TIFF segments.
 
-    Implements zarr's asynchronous and synchronous protocols; the fused pipeline uses the latter.
+    Implements zarr's asynchronous protocol, and the synchronous one where the fused pipeline is to use that.
 
     Parameters
     ----------
