@@ -17,13 +17,16 @@ from virtualizarr.manifests import ManifestArray, ManifestGroup, ManifestStore
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
+import virtual_tiff.array
 from tests import matrix
-from tests.archives import make_tiff
+from tests.archives import gdal_reads, make_archive, make_tiff
+from tests.cubes import check_verified, contents
 from tests.opening import virtual
 from tests.rawtiff import write
-from virtual_tiff import VirtualTIFF
+from virtual_tiff import VirtualTIFF, open_cube, publish
 from virtual_tiff.bandaxis import bands_last
-from virtual_tiff.chain import in_bytes, in_chunks
+from virtual_tiff.chain import codec_chain, in_bytes, in_chunks
+from virtual_tiff.cube.append import append
 from virtual_tiff.errors import UsageError, VirtualTiffError
 
 PLANES = {"compression": 5, "columns": 8, "rows": 4, "samples": 3, "chunk": "planes"}
@@ -142,3 +145,37 @@ def test_a_codec_that_virtualizarr_would_leave_out_is_refused(tmp_path: Path) ->
     dataset = ManifestStore(group, registry=registry).to_virtual_dataset()
     with pytest.raises(UsageError, match="would write references of Zarr v2 without"):
         dataset.vz.to_kerchunk(str(tmp_path / "refs.json"), format="json")
+
+
+@pytest.mark.parametrize("band_axis", ["first", "last"])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"shape": (3, 70, 90), "interleave": "pixel"},
+        {"shape": (3, 70, 90), "interleave": "band"},
+        {"shape": (1, 70, 90), "dtype": "uint8"},
+    ],
+    ids=str,
+)
+def test_cubes_of_before_can_be_appended_to(
+    profile: dict[str, Any], band_axis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whose chunks were made by other codecs, of the bytes that ours made."""
+    folder, cube = tmp_path / "a", tmp_path / "cube.icechunk"
+    make_archive(folder, 2, compress="lzw", **profile)
+
+    def of_before(layout: Any, config: Any) -> Any:
+        return in_bytes(codec_chain(layout, config), 3)
+
+    with monkeypatch.context() as before:
+        before.setattr(virtual_tiff.array, "codec_chain", of_before)
+        publish([folder], cube, band_axis=band_axis)
+    _, stored, _ = contents(cube)["/band_data"]
+    assert [codec["name"] for codec in stored["codecs"]][-2:] == ["bytes", SEGMENT]
+    make_tiff(folder / "s2.tif", 2, compress="lzw", **profile)
+    append([folder], cube)
+    check_verified(cube)
+    found = open_cube(cube)["band_data"]
+    expected = gdal_reads(folder, 3)
+    lead = ("item", "band", "y", "x") if profile["shape"][0] > 1 else ("item", "y", "x")
+    np.testing.assert_array_equal(found.transpose(*lead), expected if len(lead) == 4 else expected[:, 0])

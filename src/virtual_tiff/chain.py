@@ -88,15 +88,28 @@ def in_bytes(codecs: Sequence[CodecJson], dimensions: int) -> tuple[CodecJson, .
 
 
 def in_chunks(codecs: Sequence[CodecJson]) -> tuple[CodecJson, ...]:
-    """Return the chain from which :func:`in_bytes` made this one, if it did."""
-    first, last = codecs[0], codecs[-1]
+    """Return the chain from which :func:`in_bytes` made this one, if it did; axes may have been added in front.
+
+    Arrays that were published before ``virtual_tiff.segment`` made chunks have the other one, too.
+    """
+    *others, last = codecs
     if last["name"] != CODEC_NAME or "chunk" in last["configuration"]:
         return tuple(codecs)
     config = SegmentConfig.from_json(last["configuration"])
-    in_planes = first["name"] == TRANSPOSE or config.out_samples == 1
-    found = (segment_codec(replace(config, chunk="planes" if in_planes else "pixels")),)
-    dimensions = len(first["configuration"]["order"]) if first["name"] == TRANSPOSE else 0
-    return found if in_bytes(found, dimensions) == tuple(codecs) else tuple(codecs)
+    octets = _bytes(config.out_dtype, "little")
+    if others == [octets]:
+        return (segment_codec(replace(config, chunk="planes" if config.out_samples == 1 else "pixels")),)
+    if len(others) == 2 and others[1] == octets and _moves_one_axis(others[0]) and config.out_samples > 1:
+        return (segment_codec(replace(config, chunk="planes")),)
+    return tuple(codecs)
+
+
+def _moves_one_axis(codec: CodecJson) -> bool:
+    """Whether chunks are stored with one axis, that of bands, behind all others."""
+    if codec["name"] != TRANSPOSE:
+        return False
+    order = list(codec["configuration"]["order"])
+    return order == [*(axis for axis in sorted(order) if axis != order[-1]), order[-1]]
 
 
 def _transpose(order: Sequence[int] | None) -> tuple[CodecJson, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 from icechunk.store import IcechunkStore
 
+from virtual_tiff.chain import in_chunks
 from virtual_tiff.cube.blueprint import AxisPlan, Footprint, GroupPlan
 from virtual_tiff.cube.merge import agreed, merge_metadata, on_ground, resized
 from virtual_tiff.cube.mosaic import same_grid
@@ -203,7 +204,7 @@ def read_arrays(store: IcechunkStore, path: str) -> dict[str, Json]:
             continue
         metadata = _read_json(store, joined(path, name, "zarr.json"))
         if {"y", "x"} <= set(metadata.get("dimension_names") or ()):
-            found[name] = metadata
+            found[name] = {**metadata, "codecs": list(in_chunks(metadata["codecs"]))}
     return found
 
 

@@ -17,6 +17,7 @@ from virtual_tiff.cube.header import ASSET, HeaderOptions, is_own_name
 from virtual_tiff.cube.listed import Input, gather_inputs
 from virtual_tiff.cube.plan import stack_options
 from virtual_tiff.cube.select import BAND
+from virtual_tiff.cube.traits import as_found_now
 from virtual_tiff.cube.views import StackOptions, is_masked
 from virtual_tiff.errors import UsageError
 
@@ -114,6 +115,7 @@ class TreeRecipe:
         return cls(
             **own
             | {
+                "traits": {variable: as_found_now(traits) for variable, traits in json["traits"].items()},
                 "axes": tuple(json["axes"]),
                 "levels": None if json["levels"] is None else tuple(json["levels"]),
                 "anchor": _ground(json["anchor"]),

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from virtual_tiff import errors
 from virtual_tiff.array import VirtualArray, fill_value_json
+from virtual_tiff.chain import in_chunks
 from virtual_tiff.cube.header import FileHeader, Identity, KeyValue, make_header
 from virtual_tiff.cube.results import Failure
 from virtual_tiff.cube.stores import locate
@@ -209,7 +210,7 @@ def _array_from(row: Mapping[str, Any], url: str) -> VirtualArray:
         chunk_shape=tuple(metadata["chunk_shape"]),
         dimension_names=tuple(metadata["dimension_names"]),
         dtype=dtype,
-        codecs=tuple(metadata["codecs"]),
+        codecs=in_chunks(metadata["codecs"]),
         fill_value=_fill_value(metadata["fill_value"], dtype),
         offsets=np.frombuffer(row["offsets"], "<u8").reshape(grid),
         lengths=np.frombuffer(row["lengths"], "<u8").reshape(grid),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Final
 from zlib import crc32
 
 from virtual_tiff.array import VirtualArray
+from virtual_tiff.chain import TRANSPOSE
+from virtual_tiff.codecs.config import CODEC_NAME
 from virtual_tiff.geo.bands import band_units, scales_and_offsets
 from virtual_tiff.geo.crs import authority_code
 from virtual_tiff.geo.gdal_metadata import RasterMetadata
@@ -36,6 +39,14 @@ def array_traits(array: VirtualArray) -> dict[str, str]:
         for key, value in codec.get("configuration", {}).items():
             traits[f"{codec['name']} {key}"] = _short(value)
     return traits
+
+
+def as_found_now(traits: Mapping[str, str]) -> dict[str, str]:
+    """Return traits as they would be found now; before, ``virtual_tiff.segment`` made bytes and others the chunk."""
+    if traits.get("codecs") not in (f"bytes > {CODEC_NAME}", f"{TRANSPOSE} > bytes > {CODEC_NAME}"):
+        return dict(traits)
+    kept = {field: text for field, text in traits.items() if field not in ("bytes endian", f"{TRANSPOSE} order")}
+    return kept | {"codecs": CODEC_NAME, f"{CODEC_NAME} chunk": "planes"}
 
 
 def _geo_traits(geo: GeoReference) -> dict[str, str]:
