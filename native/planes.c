@@ -59,6 +59,41 @@ static split_of_pixels *choose(size_t samples, size_t width)
     return choices[width == 1 ? 0 : width == 2 ? 1 : width == 4 ? 2 : 3][samples - 2];
 }
 
+/* Bytes of two vectors by turns, W at a time: from the first halves of both, or from the second ones. */
+#define BY_TURNS(i, half, W) ((i) / (W) % 2 * 16 + (half) * 8 + (i) / (W) / 2 * (W) + (i) % (W))
+#define UNROLL _Pragma("GCC unroll 16")
+
+/* Of as many pixels as a vector has samples, as many planes, or a few of them. When halves have taken turns until each
+ * sample has met each other one, rows are columns. */
+#define TURN(W)                                                                                                            TARGET static void turn_##W(                                                                                               const uint8_t *pixels, size_t pixel_bytes, uint8_t *planes, size_t plane_bytes, size_t wanted)                     {                                                                                                                          vector v[16 / W], turned[16 / W];                                                                                      UNROLL for (size_t i = 0; i < 16 / W; i++) v[i] = load(pixels + i * pixel_bytes);                                      UNROLL for (size_t step = 1; step < 16 / W; step *= 2)                                                                 {                                                                                                                          UNROLL for (size_t i = 0; i < 8 / W; i++)                                                                              {                                                                                                                          turned[2 * i] = __builtin_shufflevector(v[i], v[i + 8 / W], EACH(BY_TURNS, 0, W));                                     turned[2 * i + 1] = __builtin_shufflevector(v[i], v[i + 8 / W], EACH(BY_TURNS, 1, W));                             }                                                                                                                      memcpy(v, turned, sizeof v);                                                                                       }                                                                                                                      for (size_t k = 0; k < wanted; k++) store(planes + k * plane_bytes, v[k]);                                         }
+TURN(1)
+TURN(2)
+TURN(4)
+TURN(8)
+
+typedef void turn_of_pixels(
+    const uint8_t *pixels, size_t pixel_bytes, uint8_t *planes, size_t plane_bytes, size_t wanted);
+
+/* Returns how many pixels are done: a few at the end are left, where a vector would go beyond the last one. */
+static size_t turn_all(
+    const uint8_t *pixels, size_t count, size_t samples, size_t width, uint8_t *planes, size_t plane_bytes)
+{
+    turn_of_pixels *turn = width == 1 ? turn_1 : width == 2 ? turn_2 : width == 4 ? turn_4 : turn_8;
+    const size_t side = 16 / width, pixel_bytes = samples * width, wanted = samples < side ? samples : side;
+    const size_t beyond = (16 + pixel_bytes - 1) / pixel_bytes - 1; /* pixels that the vector of the one before them has */
+    const size_t all = count > beyond ? (count - beyond) / side * side : 0;
+    for (size_t start = 0, end; start < all; start = end) {
+        end = all - start < STRETCH ? all : start + STRETCH;
+        for (size_t k = 0; k < samples; k += side) {
+            const size_t from = k + wanted > samples ? samples - wanted : k; /* some may be written twice */
+            for (size_t at = start; at < end; at += side)
+                turn(pixels + at * pixel_bytes + from * width, pixel_bytes, planes + from * plane_bytes + at * width,
+                     plane_bytes, wanted);
+        }
+    }
+    return all;
+}
+
 #define GATHER(W)                                                                                                      \
     for (size_t i = 0; i < count; i++) memcpy(to + i * W, from + i * pixel_bytes, W);                                  \
     break
@@ -79,9 +114,12 @@ static void gather(const uint8_t *from, size_t count, size_t pixel_bytes, size_t
 EXPORT void virtual_tiff_planes(
     const uint8_t *pixels, size_t count, size_t samples, size_t width, uint8_t *planes, size_t plane_bytes)
 {
-    int has_width = width == 1 || width == 2 || width == 4 || width == 8;
-    split_of_pixels *split = has_width ? choose(samples, width) : NULL;
-    size_t at = split ? split(pixels, count, planes, plane_bytes) : 0;
+    size_t at = 0;
+    if (width == 1 || width == 2 || width == 4 || width == 8) {
+        split_of_pixels *split = choose(samples, width);
+        at = split ? split(pixels, count, planes, plane_bytes)
+                   : turn_all(pixels, count, samples, width, planes, plane_bytes);
+    }
     for (size_t pixel_bytes = samples * width; at < count; at += STRETCH) {
         size_t most = count - at < STRETCH ? count - at : STRETCH;
         for (size_t k = 0; k < samples; k++)

@@ -90,37 +90,28 @@ static uint8_t *scratch_of(tools *with, size_t size)
     return with->scratch;
 }
 
-/* Undo the predictor; return where the samples are then: in `decoded`, or in memory for as many bytes, or nowhere. */
-static uint8_t *unpredict(const recipe *how, uint8_t *decoded, uint8_t *joined)
-{
-    const size_t rows = how->rows, row_bytes = how->row_bytes, width = how->width, distance = how->distance;
-    switch (how->predictor) {
-    case 1: return decoded;
-    case HORIZONTAL: return virtual_tiff_horizontal(decoded, rows, row_bytes, width, distance, (int)how->big) ? decoded : NULL;
-    case FLOATING_POINT: return virtual_tiff_floating_point(decoded, joined, rows, row_bytes, width, distance) ? joined : NULL;
-    default: return NULL;
-    }
-}
-
 static int decode_stream(tools *with, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)
 {
-    const size_t expected = how->rows * how->row_bytes;
+    const size_t rows = how->rows, row_bytes = how->row_bytes, expected = rows * row_bytes, width = how->width;
     const int is_floating = how->predictor == FLOATING_POINT, in_planes = how->in_planes != 0;
-    uint8_t *scratch = NULL;
+    if (!is_floating && how->predictor != HORIZONTAL && how->predictor != 1) return 0;
+    uint8_t *decoded = out, *samples = out;
     if (is_floating || in_planes) {
         if (expected > SIZE_MAX / 2) return 0;
-        scratch = scratch_of(with, is_floating && in_planes ? 2 * expected : expected);
-        if (!scratch) return 0;
+        samples = decoded = scratch_of(with, is_floating && in_planes ? 2 * expected : expected);
+        if (!decoded) return 0;
     }
-    uint8_t *decoded = scratch ? scratch : out;
     if (!decompress(with, how->compression, encoded, size, decoded, expected)) return 0;
-    const uint8_t *samples = unpredict(how, decoded, in_planes ? scratch + expected : out);
-    if (!samples) return 0;
-    if (in_planes) {
-        const size_t pixels = expected / (how->samples * how->width);
-        virtual_tiff_planes(samples, pixels, how->samples, how->width, out, pixels * how->width);
+    if (is_floating) {
+        samples = in_planes ? decoded + expected : out;
+        if (!virtual_tiff_floating_point(decoded, samples, rows, row_bytes, width, how->distance)) return 0;
     }
-    return 1;
+    const size_t planes = in_planes ? how->samples : 1;
+    if (in_planes)
+        virtual_tiff_planes(samples, expected / (planes * width), planes, width, out, expected / planes);
+    /* sums of one sample after the other are the quickest: rows are those of planes by now */
+    return how->predictor != HORIZONTAL || virtual_tiff_horizontal(out, rows * planes, row_bytes / planes, width,
+                                                                   how->distance / planes, (int)how->big);
 }
 
 static int decode(tools *with, const recipe *how, const uint8_t *encoded, size_t size, uint8_t *out)

@@ -24,7 +24,7 @@ from obstore.store import LocalStore
 
 from tests.segment_cases import encode
 from virtual_tiff import VirtualTIFF
-from virtual_tiff.codecs import compiled, direct, workers
+from virtual_tiff.codecs import compiled, direct, room, workers
 from virtual_tiff.codecs.compiled import Kernels, Line, Recipe
 from virtual_tiff.codecs.jobs import PROCESSORS
 from virtual_tiff.errors import DecodeError
@@ -336,17 +336,17 @@ def test_pixels_through_zarr(
     np.testing.assert_array_equal(array[:256], pixels[:256])
 
 
-@pytest.mark.parametrize("size", [1, 63, 64, 65, 200_000, workers._BLOCK_BYTES - 1, workers._BLOCK_BYTES + 1])
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200_000, room.BLOCK_BYTES - 1, room.BLOCK_BYTES + 1])
 @pytest.mark.parametrize("count", [1, 2, 400])
 def test_room_for_results(size: int, count: int) -> None:
     """Large blocks, and all of a result; more are asked for where a result is left to others."""
-    room = workers.Room(size, count)
-    taken = [room.take() for _ in range(min(count, 10 * workers._BLOCK_BYTES // size) + 1)]
+    memory = room.Room(size, count)
+    taken = [memory.take() for _ in range(min(count, 10 * room.BLOCK_BYTES // size) + 1)]
     starts = [one.__array_interface__["data"][0] for one in taken]
     assert {one.size for one in taken} == {size}
     assert all(second - first >= size for first, second in pairwise(sorted(starts)))
     blocks = {id(one.base) for one in taken}
-    assert len(blocks) <= 2 + len(taken) // max(1, workers._BLOCK_BYTES // (size + 64))
+    assert len(blocks) <= 2 + len(taken) // max(1, room.BLOCK_BYTES // (size + 64))
 
 
 @pytest.mark.parametrize(

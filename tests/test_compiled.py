@@ -128,7 +128,7 @@ def test_samples_of_any_number_of_bits(shape: tuple[int, int], depth: int, wide:
 @settings(max_examples=600, deadline=None)
 @given(
     pixels=st.integers(1, 600),
-    samples=st.integers(1, 9),
+    samples=st.integers(1, 40),
     width=st.sampled_from([1, 2, 3, 4, 5, 8, 16]),
     seed=st.integers(0, 2**32),
 )

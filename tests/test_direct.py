@@ -42,7 +42,7 @@ CONFIGS = st.builds(
     predictor=st.sampled_from([1, 2, 3, 34892, 34893, 34894, 34895]),
     fill_order=st.sampled_from([1, 1, 1, 2]),
     chunk=st.sampled_from([None, "planes", "planes", "pixels"]),
-).flatmap(lambda config: st.integers(1, 6).map(lambda samples: _with(config, samples=samples)))
+).flatmap(lambda config: st.integers(1, 20).map(lambda samples: _with(config, samples=samples)))
 
 
 def _with(config: SegmentConfig, **changes: Any) -> SegmentConfig:

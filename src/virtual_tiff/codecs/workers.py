@@ -21,6 +21,7 @@ import numpy.typing as npt
 from virtual_tiff.codecs import compiled, direct
 from virtual_tiff.codecs.compiled import Kernels, Line, Recipe
 from virtual_tiff.codecs.jobs import PROCESSORS
+from virtual_tiff.codecs.room import Room
 
 type Octets = npt.NDArray[np.uint8]
 type _Memory = tuple[Octets, Octets, Recipe]
@@ -30,9 +31,6 @@ _SHORT_BYTES: Final = 1 << 14
 
 _LONG_BYTES: Final = 1 << 20
 """Decoded bytes beyond which threads of Python are as good, and a turn of the loop would take milliseconds."""
-
-_BLOCK_BYTES: Final = 1 << 25
-_ALIGNED: Final = 64
 
 _THREADS: Final = PROCESSORS - 1
 
@@ -69,33 +67,6 @@ def would_decode(how: Recipe | None) -> bool:
 
 def _has_their_size(how: Recipe) -> bool:
     return bool(_SHORT_BYTES < how.rows * how.row_bytes <= _LONG_BYTES)
-
-
-class Room:
-    """Memory for results that are kept together, in a few large blocks: clearing many small ones takes far longer.
-
-    Parameters
-    ----------
-    size
-        Bytes of a result.
-    count
-        How many there are at most.
-    """
-
-    def __init__(self, size: int, count: int) -> None:
-        self._size, self._left = size, count
-        self._step = -(-size // _ALIGNED) * _ALIGNED
-        self._block, self._at = np.empty(0, np.uint8), 0
-
-    def take(self) -> Octets:
-        """Return memory for a result; a block goes when all that was taken from it has gone."""
-        if self._at == self._block.size:
-            count = max(1, min(self._left, _BLOCK_BYTES // self._step))
-            self._block, self._at = np.empty(count * self._step, np.uint8), 0
-        taken = self._block[self._at : self._at + self._size]
-        self._at += self._step
-        self._left -= 1
-        return taken
 
 
 class _Queue:

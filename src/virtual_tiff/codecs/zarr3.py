@@ -23,6 +23,7 @@ from virtual_tiff.codecs.compiled import Recipe
 from virtual_tiff.codecs.config import CODEC_NAME, SegmentConfig
 from virtual_tiff.codecs.packing import is_prompt
 from virtual_tiff.codecs.prompt import PromptCodec, call_promptly
+from virtual_tiff.codecs.room import Room
 from virtual_tiff.codecs.segment import Octets, decode_segment, find_kernel
 from virtual_tiff.errors import DecodeError, UnsupportedError, UsageError
 
@@ -177,9 +178,7 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             raise
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(chunk.astype(dtype, copy=False))
 
-    async def _decode_single(
-        self, chunk_bytes: Buffer, chunk_spec: ArraySpec, room: workers.Room | None = None
-    ) -> NDBuffer:
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec, room: Room | None = None) -> NDBuffer:
         encoded = chunk_bytes.as_numpy_array()
         decoded = await workers.decode(encoded, self._how, room)
         if decoded is None:
@@ -191,7 +190,7 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         byte_getter: ByteGetter,
         selection: SelectorTuple,
         chunk_spec: ArraySpec,
-        room: workers.Room | None = None,
+        room: Room | None = None,
     ) -> NDBuffer | None:
         encoded = await byte_getter.get(prototype=chunk_spec.prototype)
         if encoded is None:
@@ -212,7 +211,7 @@ class ArraySegment(Segment, ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         if len(batch) == 1:
             return [await self._decode_partial_single(*batch[0])]
         chunks: list[NDBuffer | None] = [None] * len(batch)
-        left, room = iter(enumerate(batch)), workers.Room(self.config.out_bytes, len(batch))
+        left, room = iter(enumerate(batch)), Room(self.config.out_bytes, len(batch))
 
         async def decode_those_left() -> None:
             for index, one in left:
